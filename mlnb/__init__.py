@@ -26,6 +26,7 @@ Modules:
 - `mlnb.cli`: `mlnb`: one way in and one way out, for all verbs
 - `mlnb.data.definition`: What a feature is, said once as data, for the batch, for the stream and for the reader
 - `mlnb.data.key_log`: The events of one key that still matter, and the windows that move over them
+- `mlnb.data.named_schemas`: A schema for whoever has only its name
 - `mlnb.data.online`: The same features, an event at a time, equal to what the whole table gives
 - `mlnb.data.out_of_core`: The features of a stream that does not fit into memory, a part of its keys at a time
 - `mlnb.data.partitions`: A stream on disk as deliveries come: one folder a day, read as one stream again or not at all
@@ -350,7 +351,8 @@ Modules:
 - `mlnb.terminal.share`: `mlnb push` and `mlnb pull`: to and from a place that colleagues and CI can reach
 - `mlnb.terminal.streams`: Where output goes, when nobody reads it, the disk is full, or it was closed
 - `mlnb.terminal.verification`: Is everything that is kept still what it was; and if not, bring it back or make it again
-- `mlnb.terminal.violation`: What is said of a violation on the command line, and the record that it becomes"""
+- `mlnb.terminal.violation`: What is said of a violation on the command line, and the record that it becomes
+- `mlnb.terminal.wanted_columns`: Of the tables that a command names, only the columns that it asks for are read"""
 
 import os
 import sys

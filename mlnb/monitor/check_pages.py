@@ -193,6 +193,25 @@ def _rows_compared(document: dict[str, Any]) -> str:
     return said if clusters is None else f"{said}; they are of {clusters[0]:,} and {clusters[1]:,} clusters"
 
 
+_LOST_HEADINGS = [Heading("column"), Heading("area lost without it", is_figure=True)]
+
+
+def _together_section(found: dict[str, Any]) -> Section:
+    "What models found out about all columns together."
+    rows = [[name, _figure(one["lost"])] for name, one in found["columns"].items()]
+    before, now = found["rows"]
+    about = (
+        f"<p>{plain_html(full_sentence(found['why']))} An area of .5 is that of a coin, 1 that of a model "
+        f"which is always right. {before:,} and {now:,} rows were used, drawn at random where there are more"
+    )
+    seen = found["smallest_seen"]
+    about += "" if seen is None else f"; an area of {seen:.3f} would have been seen in four cases of five"
+    left_out = (f"{name}: {why}" for name, why in found["left_out"].items())
+    left = "".join(f"<p>not used, {plain_html(one)}</p>\n" for one in left_out)
+    table = html_table(_LOST_HEADINGS, rows) if rows else ""
+    return Section("All columns together", f"{about}.</p>\n{table}{left}")
+
+
 def drift_page(
     document: dict[str, Any],  # what `drift` gave
     notes: Iterable[str] = (),  # what is to be said of the files
@@ -208,10 +227,11 @@ def drift_page(
     aside = document["set_aside"]
     named = [f"not compared, for they hold times, name rows or are new: {', '.join(aside)}"] if aside else []
     verdict = Verdict(document["verdict"], document["reason"])
+    together = [_together_section(document["multivariate"])] if "multivariate" in document else []
     return check_page(
         "Drift",
         verdict,
-        [Section("Column by column", about + table)],
+        [Section("Column by column", about + table), *together],
         [_rows_compared(document), *notes, *named],
     )
 
@@ -220,9 +240,16 @@ _RULE_HEADINGS = [
     Heading("rule"),
     Heading("verdict"),
     Heading("count", is_figure=True),
+    Heading("smallest seen", is_figure=True, is_rare=True),
     Heading("what was found"),
 ]
-_COLUMN_HEADINGS = [Heading("column"), Heading("verdict"), Heading("rule", is_rare=True), Heading("why")]
+_COLUMN_HEADINGS = [
+    Heading("column"),
+    Heading("verdict"),
+    Heading("rule", is_rare=True),
+    Heading("smallest seen", is_figure=True),
+    Heading("why"),
+]
 
 
 def _verdict_read(word: str) -> str:
@@ -240,16 +267,27 @@ def quality_page(
             one["rule"],
             _verdict_read(one["verdict"]),
             "–" if one["count"] is None else f"{one['count']:,}",
+            _share(one["smallest_seen"]),
             one["reason"],
         ]
         for one in document["rules"]
     ]
     columns = [
-        [name, _verdict_read(found["verdict"]), found["rule"] or "–", found["why"]]
+        [
+            name,
+            _verdict_read(found["verdict"]),
+            found["rule"] or "–",
+            _share(found["smallest_seen"]),
+            found["why"],
+        ]
         for name, found in _worst_first(document["columns"])
     ]
+    about = (
+        "<p><em>Smallest seen</em> is the smallest share of rows that a batch of this size shows in four "
+        "cases of five: of rows that break a rule, and of a column the growth of what is missing.</p>\n"
+    )
     sections = [
-        Section("Rule by rule", html_table(_RULE_HEADINGS, rules)),
+        Section("Rule by rule", about + html_table(_RULE_HEADINGS, rules)),
         Section("Column by column", html_table(_COLUMN_HEADINGS, columns)),
     ]
     verdict = Verdict(document["verdict"], document["reason"])

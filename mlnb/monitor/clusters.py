@@ -17,7 +17,8 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from .columns import column
+from .columns import UNREADABLE, column
+from ..store.errors import UsageError
 
 # %% ../../nbs/monitor/050_clusters.ipynb #8ea0bc0b
 _NAMELESS = pd.Index([])
@@ -43,9 +44,13 @@ def clusters_of(
 def clusters_in(
     frame: pd.DataFrame,  # a window, any number of rows
     name: str,  # column that names the cluster of a row
-) -> Clusters:  # raises `TypeError` for what has no hash
+) -> Clusters:  # raises `UsageError` for values that cannot be counted
     "Number the clusters of a window."
-    codes, names = pd.factorize(column(frame, name))
+    try:
+        codes, names = pd.factorize(column(frame, name))
+    except UNREADABLE:
+        said = f"values of `{name}` cannot be counted"
+        raise UsageError(said, "name a column of plain values") from None
     n_named = len(names)
     numbered = np.where(codes < 0, n_named, codes)
     return Clusters(numbered, n_named + int((codes < 0).any()), pd.Index(names))

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from .chance import smallest_seen
-from .columns import UNREADABLE, kind_of, missing_share
+from .columns import UNREADABLE, kind_of, missing_share, require_numbers
 from .measures import ONCE_EACH, Measured, Rows, measure, null_gap
 from .oddities import oddities
 from ..store.errors import UsageError
@@ -37,6 +37,7 @@ def require_limits(
     limits: DriftLimits,  # as they were given
 ) -> DriftLimits:  # the same; raises `UsageError`
     "Refuse limits that make no sense."
+    require_numbers(**limits._asdict())
     if not 0 < limits.warn <= limits.fail <= 1:
         said = f"`warn={limits.warn:g}` and `fail={limits.fail:g}` are no limits"
         raise UsageError(said, "give distances above 0, `warn` at most `fail`, `fail` at most 1")

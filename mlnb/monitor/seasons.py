@@ -14,6 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from .columns import kind_of
 from ..store.errors import UsageError, did_you_mean
 
 # %% ../../nbs/monitor/060_seasons.ipynb #b6ec374a
@@ -21,12 +22,23 @@ SEASONS = ("week",)
 _DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
 
+def _as_times(times: pd.Series) -> pd.Series | None:
+    "Values as times, texts as ISO 8601 has them; None for what is no time, as the number 7."
+    kind = kind_of(times)
+    if kind in ("number", "boolean"):
+        return None
+    try:
+        return pd.to_datetime(times, format="ISO8601") if kind == "category" else pd.to_datetime(times)
+    except (TypeError, ValueError):
+        return None
+
+
 def _times_of(times: pd.Series) -> pd.Series:
     "Times as such, none missing; raises `UsageError` for what is no time."
-    try:
-        found = pd.to_datetime(times)
-    except (TypeError, ValueError):
-        raise UsageError(f"`{times.name}` holds no times", "name a column of times") from None
+    found = _as_times(times)
+    if found is None:
+        mend = "name a column of times; as texts they are written like 2026-01-31 23:59"
+        raise UsageError(f"`{times.name}` holds no times", mend)
     if found.isna().any():
         raise UsageError(f"`{times.name}` has rows without a time", "leave them out, or name another column")
     return found
