@@ -308,8 +308,10 @@ def _drawn_columns(
 
 # %% ../../nbs/monitor/140_evidently.ipynb #5a253364
 def _drift_table(document: dict[str, Any], left_out: dict[str, str]) -> _Table:
-    "A line for each column, and whether it is drawn."
-    rows = [[*cells, left_out.get(name, "below")] for name, cells in drift_cells(document).items()]
+    "A line for each column, and whether it is drawn: why not is not said twice."
+    columns = document["columns"]
+    plots = {name: "–" if why == columns[name]["why"] else why for name, why in left_out.items()}
+    rows = [[*cells, plots.get(name, "below")] for name, cells in drift_cells(document).items()]
     return _Table([*DRIFT_HEADINGS, Heading("plot")], rows)
 
 
