@@ -64,7 +64,7 @@ def _wanted(
     columns: Sequence[str] | None,
     before: dict[str, list[pd.Series]],
     now: dict[str, list[pd.Series]],
-    cluster: str,
+    cluster: str | None,
 ) -> list[str]:
     "Names to compare; raises `UsageError` for one that neither window has."
     if isinstance(columns, str):
@@ -184,7 +184,7 @@ def drift(
     limits = require_limits(DriftLimits(warn, fail, alpha))
     counted = _rows_by_sampling(reference, current, sampling)
     before, now = columns_by_name(reference), columns_by_name(current)
-    names = _wanted(columns, before, now, sampling.cluster or "")
+    names = _wanted(columns, before, now, sampling.cluster)
     aside = [] if columns is not None else _set_aside(before, now)
     names = [name for name in names if name not in {*aside}]
     shared = limits._replace(alpha=alpha / max(1, len(names)))

@@ -16,7 +16,7 @@ import hashlib
 import os
 import re
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextvars import ContextVar
 from html import escape
 from typing import Any, NamedTuple
@@ -235,12 +235,12 @@ class ExploredPage(NamedTuple):
         return f"{n_drawn} drawn by Evidently" + (f"; not drawn: {named}" if named else "")
 
 
-def _run(parts: list[Any], windows: Sequence[Any], title: str) -> tuple[str, str]:
-    "The page and no reason; or none and the reason."
+def _run(parts: list[Any], windows: Callable[[], Sequence[Any]], title: str) -> tuple[str, str]:
+    "The page of both windows and no reason; or none and the reason."
     try:
         with warnings.catch_warnings(), np.errstate(invalid="ignore"):
             warnings.filterwarnings("ignore", message=r"[\w ]+ is ill-defined")
-            reference, current = windows
+            reference, current = windows()
             snapshot = evidently.Report(parts, include_tests=False).run(current, reference)
             page = snapshot.get_html_str(as_iframe=False)
         return canonical_page(page, title), ""
@@ -324,6 +324,30 @@ def _drift_parts(document: dict[str, Any], drawn: Sequence[str], findings: _Find
     return [findings, table]
 
 
+class _Windows(NamedTuple):
+    "What was found of two windows, and what there is to draw."
+
+    document: dict[str, Any]
+    samples: Sequence[dict[str, list[pd.Series]]]  # columns by name
+    sizes: str  # of the samples, as a phrase
+
+
+def _drawing(windows: _Windows, drawn: Sequence[str], left_out: dict[str, str]) -> tuple[str, str]:
+    "The page with some columns drawn; or none and the reason."
+    document = windows.document
+    said = sentence("Drift", Verdict(document["verdict"], document["reason"]))
+    notes = [*drift_notes(document), windows.sizes]
+    parts = _drift_parts(document, drawn, _findings(said, _drift_table(document, left_out), notes))
+    kinds = {name: document["columns"][name]["kind"] for name in drawn}
+    return _run(parts, lambda: [_dataset(_plain_frame(held, kinds)) for held in windows.samples], "Drift")
+
+
+def _undrawable(windows: _Windows, names: Sequence[str]) -> dict[str, str]:
+    "Columns on which Evidently fails, each with its reason."
+    reasons = {name: _drawing(windows, [name], {})[1] for name in names}
+    return {name: why for name, why in reasons.items() if why}
+
+
 def drift_report(
     reference: pd.DataFrame,  # the window to compare with
     current: pd.DataFrame,  # the window to judge
@@ -334,16 +358,14 @@ def drift_report(
 ) -> ExploredPage:  # with the findings, and plots where there can be
     "Show what `drift` found, with the distributions of a sample."
     samples = [sample(frame, max_rows, seed) for frame in (reference, current)]
-    windows = [columns_by_name(frame) for frame in samples]
-    drawn, left_out = _drawn_columns(document, windows, max_columns)
-    if not drawn:
-        return _plain_drift(document, left_out, "no column can be drawn")
     sizes = _sample_said([*map(len, samples)], [len(reference), len(current)], seed)
-    said = sentence("Drift", Verdict(document["verdict"], document["reason"]))
-    findings = _findings(said, _drift_table(document, left_out), [*drift_notes(document), sizes])
-    kinds = {name: document["columns"][name]["kind"] for name in drawn}
-    frames = [_dataset(_plain_frame(window, kinds)) for window in windows]
-    html, why = _run(_drift_parts(document, drawn, findings), frames, "Drift")
+    windows = _Windows(document, [columns_by_name(frame) for frame in samples], sizes)
+    drawn, left_out = _drawn_columns(document, windows.samples, max_columns)
+    html, why = _drawing(windows, drawn, left_out) if drawn else ("", "no column can be drawn")
+    if drawn and why:
+        left_out |= _undrawable(windows, drawn)
+        drawn = [name for name in drawn if name not in left_out]
+        html, why = _drawing(windows, drawn, left_out) if drawn else ("", why)
     return _plain_drift(document, left_out, why) if why else ExploredPage(html, (*drawn,), left_out)
 
 
@@ -404,7 +426,7 @@ def performance_report(
     table = _Table(PERFORMANCE_HEADINGS, performance_cells(document).values())
     findings = _findings(said, table, [*performance_notes(document), sizes, _OF_SAMPLE])
     parts = [findings, evidently.presets.ClassificationPreset()]
-    html, why = _run(parts, [_scored_dataset(frame) for frame in samples], "Performance")
+    html, why = _run(parts, lambda: [_scored_dataset(frame) for frame in samples], "Performance")
     return _plain_performance(document, why) if why else ExploredPage(html, (target, score), {})
 
 
