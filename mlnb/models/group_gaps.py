@@ -111,6 +111,7 @@ class JudgedFigure(NamedTuple):
     name: str  # one of `SPOKEN_METRICS`
     places: np.ndarray  # numbers of these groups
     estimates: Estimates  # of these groups
+    n_seen: np.ndarray  # rows or clusters behind it, of all groups
 
 
 def judged_figure(
@@ -121,7 +122,7 @@ def judged_figure(
     "Leave out groups that have too little behind a figure."
     places = np.flatnonzero(figure.n_seen >= smallest)
     parts = (figure.values[places], figure.drawn[:, places], figure.n_seen[places])
-    return JudgedFigure(name, places, estimates_of(*parts))
+    return JudgedFigure(name, places, estimates_of(*parts), figure.n_seen)
 
 
 def spans_of(
@@ -190,7 +191,8 @@ class GroupNames(NamedTuple):
     "The groups of a comparison."
 
     columns: tuple[str, ...]  # that they are made by
-    levels: Sequence[tuple[str, ...]]  # of each group, by number
+    levels: Sequence[tuple[str, ...]]  # of each group that has figures, by number
+    n_groups: int  # of all, those that take no part too
 
     def group(
         self,
@@ -267,6 +269,6 @@ def gaps_of(
         if spread:
             gaps.append(_found_gap(limit, names, judged.places, spread))
         else:
-            reason = why or _why_no_gap(judged, smallest, len(names.levels))
+            reason = why or _why_no_gap(judged, smallest, names.n_groups)
             gaps.append(_missing_gap(limit, names.columns, reason))
     return gaps

@@ -99,7 +99,7 @@ _KINDS = {
 }
 
 # %% ../../nbs/monitor/010_columns.ipynb #52e7e363
-UNREADABLE = (TypeError, ArithmeticError)  # what values raise that cannot be counted, or not even looked at
+UNREADABLE = (TypeError, ValueError, ArithmeticError, RuntimeError)  # of values that cannot be looked at
 
 
 def missing_share(
