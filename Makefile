@@ -17,7 +17,7 @@ PYTEST := $(BIN)/python -m pytest --color=no
 SUMMARY := .venv/pytest.log
 LINT_TESTS := $(patsubst %,tests/test_repository_%.py,shape layers way style)
 
-.PHONY: help setup sync check test test-all examined lint notebooks pytest estimators threats threats-all values pipelines-ci demo bench site lab lock
+.PHONY: help setup sync check test test-all examined lint notebooks pytest estimators threats threats-all values batches pipelines-ci demo bench site lab lock
 
 help:  ## list the targets
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1\t\2/p' Makefile | expand -t 14
@@ -71,6 +71,9 @@ threats-all: setup  ## the same with the slow tests, which take an hour or two
 values: setup  ## what can be saved: save and load a value of every kind, make the table and its page
 	@$(BIN)/python scripts/value_table.py
 
+batches: setup  ## what checks say of bad batches and files, beside Evidently alone: make the table and its page
+	@$(BIN)/python scripts/bad_inputs.py
+
 test: examined pytest site  ## all that CI tests; ends with pytest's summary
 	@tail -n 1 $(SUMMARY)
 
@@ -84,15 +87,16 @@ examined: setup
 test-all: examined site  ## `test` with the slow batteries
 	@$(PYTEST) -m "slow or not slow"
 
-check: test pipelines-ci  ## all that CI runs: `test`, then the three pipelines and the site under the profile `ci`
+check: test pipelines-ci  ## all that CI runs: `test`, then the four pipelines and the site under the profile `ci`
 
 pipelines-ci: setup
 	@$(BIN)/mlnb run fraud --profile ci
 	@$(BIN)/mlnb run score --profile ci
 	@$(BIN)/mlnb run monitor --profile ci
+	@$(BIN)/mlnb run employment --profile ci
 	@MLNB_PROFILE=ci $(BIN)/mlnb publish
 
-demo: setup  ## run the three pipelines, build the site and say what came out
+demo: setup  ## run the four pipelines, build the site and say what came out
 	@$(BIN)/python scripts/demo.py
 
 bench: setup  ## measure side by side with peers

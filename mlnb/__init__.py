@@ -26,6 +26,7 @@ Modules:
 - `mlnb.cli`: `mlnb`: one way in and one way out, for all verbs
 - `mlnb.data.definition`: What a feature is, said once as data, for the batch, for the stream and for the reader
 - `mlnb.data.key_log`: The events of one key that still matter, and the windows that move over them
+- `mlnb.data.named_schemas`: A schema for whoever has only its name
 - `mlnb.data.online`: The same features, an event at a time, equal to what the whole table gives
 - `mlnb.data.out_of_core`: The features of a stream that does not fit into memory, a part of its keys at a time
 - `mlnb.data.partitions`: A stream on disk as deliveries come: one folder a day, read as one stream again or not at all
@@ -157,9 +158,12 @@ Modules:
 - `mlnb.monitor.domain`: Can a model tell the rows of two windows apart, and by which columns?
 - `mlnb.monitor.drift`: Has the distribution of a column moved, by how much, and is that more than chance?
 - `mlnb.monitor.evidently`: Pages that a person can explore, made from real Evidently reports, safe against what a batch may hold
+- `mlnb.monitor.fairness_change`: Which figure of which group moved, by how much, and how surely
 - `mlnb.monitor.fairness_page`: The widest gaps between groups, then each group with its intervals
 - `mlnb.monitor.measures`: How far apart a column is in two windows, and how much of that may be chance
+- `mlnb.monitor.oddities`: Few rows, plainly wrong: values far beyond the reference, and one value that is suddenly common
 - `mlnb.monitor.performance`: Did the model get worse, once the labels are there?
+- `mlnb.monitor.planted`: Break a good window on purpose, to see what the checks would have said
 - `mlnb.monitor.profiles`: A window of any length in some kilobytes, to which a day is added without reading the month again
 - `mlnb.monitor.quality`: Is this batch what it should be, before anybody looks at its distribution?
 - `mlnb.monitor.seasons`: A Sunday is no drift of a Friday: compare like with like
@@ -350,7 +354,8 @@ Modules:
 - `mlnb.terminal.share`: `mlnb push` and `mlnb pull`: to and from a place that colleagues and CI can reach
 - `mlnb.terminal.streams`: Where output goes, when nobody reads it, the disk is full, or it was closed
 - `mlnb.terminal.verification`: Is everything that is kept still what it was; and if not, bring it back or make it again
-- `mlnb.terminal.violation`: What is said of a violation on the command line, and the record that it becomes"""
+- `mlnb.terminal.violation`: What is said of a violation on the command line, and the record that it becomes
+- `mlnb.terminal.wanted_columns`: Of the tables that a command names, only the columns that it asks for are read"""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""Run the three pipelines, build the site, and print the figures a reader wants."""
+"""Run the four pipelines, build the site, and print the figures a reader wants."""
 
 import json
 import subprocess
@@ -30,17 +30,19 @@ def main() -> None:
     warming = subprocess.Popen(
         [MLNB, "kernels", "warm"], stdout=subprocess.DEVNULL
     )  # while the first stages run
-    for pipeline in ("fraud", "score", "monitor"):
+    for pipeline in ("fraud", "score", "monitor", "employment"):
         mlnb("run", pipeline)
     warming.wait()
     mlnb("publish")
     seconds = time.perf_counter() - start
     evaluation, drift = artifact("fraud/evaluation"), artifact("monitor/drift")
+    people = artifact("employment/answer")
     low, high = (evaluation[f"average_precision_{end}"] for end in ("low", "high"))
     print(f"""
 site               {Path("reports", "index.html").resolve()}
 average precision  {evaluation["average_precision"]:.3f} (95 %: {low:.3f} to {high:.3f})
 drift              {drift["verdict"]}: {drift["reason"]}
+people             {people["verdict"]}: {people["reason"]}
 seconds            {seconds:.1f}""")
 
 

@@ -233,8 +233,9 @@ def demo_project(tmp_path_factory):
         root / "nbs" / "pipelines",
         ignore=shutil.ignore_patterns(".ipynb_checkpoints"),
     )
+    shutil.copytree(REPOSITORY / "data", root / "data")
     runs = {}
-    for pipeline in ("fraud", "score", "monitor"):
+    for pipeline in ("fraud", "score", "monitor", "employment"):
         runs[pipeline] = call("run", pipeline, "--profile", "ci", "--json", cwd=root, timeout=600)
         assert runs[pipeline].code == 0, runs[pipeline].stderr + runs[pipeline].stdout
     return Demo(root, runs)

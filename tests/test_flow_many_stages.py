@@ -131,7 +131,7 @@ def test_second_reading_says_the_same_of_sound_and_broken_notebooks(project):
     assert not without_store.store.exists()
 
 
-@pytest.mark.parametrize("pipeline", ["fraud", "score", "monitor"])
+@pytest.mark.parametrize("pipeline", ["fraud", "score", "monitor", "employment"])
 def test_second_reading_of_the_repository_s_pipelines_parses_nothing(tmp_path, pipeline):
     project = replace(read_project(REPOSITORY), store=tmp_path / "store")
     project_store(project)

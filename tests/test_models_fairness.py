@@ -18,6 +18,7 @@ from mlnb.models.groups import NOT_KNOWN, classes_of
 from mlnb.store.errors import UsageError
 
 ASKED = FairnessColumns("label", ["group"], "prediction", "score")
+CROSSED = FairnessColumns("label", ["group", "side"], "prediction", "score")
 
 
 def by_numpy(rows):
@@ -36,7 +37,7 @@ def by_numpy(rows):
     return found
 
 
-def by_fairlearn(rows, name):
+def by_fairlearn(rows, name, groups):
     from fairlearn import metrics
     from sklearn.metrics import precision_score
 
@@ -45,16 +46,21 @@ def by_fairlearn(rows, name):
         precision_score if name == "precision" else getattr(metrics, "selection_rate" if base else name)
     )
     chosen = rows.label if base else rows.prediction
+    features = rows[groups].fillna("(missing)")
     return metrics.MetricFrame(
-        metrics=function, y_true=rows.label, y_pred=chosen, sensitive_features=rows.group.fillna("(missing)")
+        metrics=function, y_true=rows.label, y_pred=chosen, sensitive_features=features
     )
 
 
-def equals_both(rows):
-    report = fairness(rows, ASKED, n_resamples=3, smallest=1)
-    for group in report.groups:
-        name = group.group["group"]
-        own = rows[rows.group.isna() if name == "(missing)" else rows.group == name]
+def is_of(rows, group):
+    "Whether rows are of a group, a level for each of its columns."
+    levels = rows[[*group]].fillna("(missing)")
+    return (levels == pd.Series(group)).all(axis=1)
+
+
+def figures_equal_numpy(rows, groups):
+    for group in groups:
+        own = rows[is_of(rows, group.group)]
         assert group.n == len(own)
         expected = by_numpy(own)
         found = {metric: span and span.value for metric, span in group.metrics.items()}
@@ -64,24 +70,34 @@ def equals_both(rows):
         for metric in found:
             if found[metric] is not None:
                 assert_allclose(found[metric], expected[metric], atol=1e-12)
-    values = {metric: [g.metrics[metric] for g in report.groups] for metric in RATES}
-    for metric, spans in values.items():
-        if all(spans) and len(spans) > 1:
-            theirs = by_fairlearn(rows, metric)
-            assert_allclose(report.differences[metric].value, theirs.difference(), atol=1e-12)
-            if report.ratios[metric]:
-                assert_allclose(report.ratios[metric].value, theirs.ratio(), atol=1e-12)
 
 
+def gaps_equal_fairlearn(rows, report, by):
+    groups = [group for group in report.groups if [*group.group] == by]
+    gaps = {(gap.metric, gap.kind): gap.span for gap in report.gaps if [*gap.by] == by}
+    n_seen = 0
+    for metric in RATES:
+        if len(groups) < 2 or not all(group.metrics[metric] for group in groups):
+            continue
+        theirs, n_seen = by_fairlearn(rows, metric, by), n_seen + 1
+        assert_allclose(gaps[metric, "difference"].value, theirs.difference(), atol=1e-12)
+        if gaps[metric, "ratio"]:
+            assert_allclose(gaps[metric, "ratio"].value, theirs.ratio(), atol=1e-12)
+    return n_seen
+
+
+def equals_both(rows):
+    report = fairness(rows, CROSSED, n_resamples=3, smallest=1)
+    figures_equal_numpy(rows, report.groups)
+    return sum(gaps_equal_fairlearn(rows, report, by) for by in (["group"], ["side"], ["group", "side"]))
+
+
+LEVELS = st.sampled_from(["a", "b", "c", None])
 ROW = st.tuples(
-    st.sampled_from(["a", "b", "c", None]), st.integers(0, 1), st.integers(0, 1), st.integers(0, 8)
+    LEVELS, LEVELS, st.integers(0, 1), st.integers(0, 1), st.integers(0, 8).map(lambda eighth: eighth / 8)
 )
-TABLES = st.lists(ROW, min_size=1, max_size=60).map(
-    lambda rows: pd.DataFrame(
-        [(group, y, p, score / 8) for group, y, p, score in rows],
-        columns=["group", "label", "prediction", "score"],
-    )
-)
+COLUMNS = ["group", "side", "label", "prediction", "score"]
+TABLES = st.lists(ROW, min_size=1, max_size=60).map(lambda rows: pd.DataFrame(rows, columns=COLUMNS))
 
 
 @pytest.mark.slow
@@ -102,7 +118,8 @@ def table(n=400, seed=0, **columns):
 def test_figures_of_a_table_with_gaps_equal_numpy_and_fairlearn():
     rows = table(120)
     rows["group"] = rows.group.mask(rows.index % 7 == 0)
-    equals_both(rows[:100])
+    rows["side"] = np.where(rows.index % 3 == 0, "left", "right")
+    assert equals_both(rows[:100]) == 3 * len(RATES)
 
 
 def judged(rows, columns=ASKED, **options):

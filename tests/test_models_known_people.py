@@ -1,4 +1,4 @@
-"""Rates by sex of real people, whose answers are known (tests/data/README.md names the source)."""
+"""Rates by sex of real people, whose answers are known (data/README.md names the source)."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose
 from mlnb.models.fairness import fairness
 from mlnb.models.group_comparison import FairnessColumns
 
-PEOPLE = Path(__file__).parent / "data" / "acs_employment_ma.parquet"
+PEOPLE = Path(__file__).parents[1] / "data" / "acs_employment_ma.parquet"
 RATES = {"selection_rate": 0, "true_positive_rate": 1, "false_positive_rate": 2}
 KNOWN = {
     2015: {"1": (0.5391, 0.8743, 0.1833), "2": (0.5374, 0.8627, 0.2394)},

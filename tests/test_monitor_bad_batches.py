@@ -1,146 +1,177 @@
 """Batches on which monitoring dies or keeps quiet elsewhere: each must give a result with the right word."""
 
-import json
 import os
 import re
 
 import numpy as np
 import pandas as pd
 import pytest
+from bad_inputs import ATTACK, BATCHES, NOWHERE, QUICK, SOUND, faults_of_page, findings, partly, plain, window
 
+from mlnb.models.fairness import fairness
+from mlnb.models.group_comparison import FairnessColumns
+from mlnb.monitor.check_pages import drift_page, performance_page, plain_html, quality_page
 from mlnb.monitor.drift import drift
 from mlnb.monitor.evidently import canonical_page, drift_report, performance_report, sample
+from mlnb.monitor.fairness_page import fairness_page
 from mlnb.monitor.performance import performance
 from mlnb.monitor.quality import quality
+from mlnb.publish.frames import read_report
 
-ATTACK = "</script><img src=x onerror=alert(1)>\u2028"
-
-
-def window(seed=0, n=1500):
-    draw = np.random.default_rng(seed)
-    return pd.DataFrame(
-        {
-            "amount": draw.normal(50, 10, n),
-            "count": draw.integers(0, 40, n),
-            "risk": draw.choice(["low", "middle", "high"], n),
-            "abroad": draw.random(n) < 0.3,
-        }
-    )
+CHECKS = ("quality", "drift", "performance", "fairness")
+SCORED = ["label", "score", "risk"]
 
 
-def with_values(frame, **columns):
-    return frame.assign(**columns)
+def statuses(document):
+    return {name: found["status"] for name, found in document["columns"].items() if found["status"] != "ok"}
 
 
-def partly(values, share, other):
-    "The first `share` of the values replaced."
-    values = values.astype("object").copy()
-    values.iloc[: int(share * len(values))] = other
-    return values
+def check_page_to_explore(page, document):
+    "With plots it is a page that the site takes apart, without them one of a check; both tell all columns."
+    if page.why_plain:
+        assert faults_of_page(page.html) == [] and plain_html(page.why_plain) in page.html
+        assert not page.drawn
+    else:
+        assert read_report(page.html) and "<title>Drift</title>" in page.html
+        data = page.html[page.html.index("var metric_") : page.html.index("</head>")]
+        assert data.count("</script>") == 1 and "\u2028" not in data and "<img" not in page.html
+        assert all(f'"{name}"' in data for name in document["columns"])
+    assert {*page.drawn, *page.left_out} == {*document["columns"]}
+    words = dict(re.findall(r'"column_name": "([^"]+)".*?"data_drift": "([\w ]+)"', page.html))
+    drawn = {name: document["columns"][name]["status"] for name in page.drawn}
+    assert words == {name: "Detected" if word == "drift" else "Not Detected" for name, word in drawn.items()}
 
 
-now = window(1)
-# name -> batch, verdicts of quality, of drift and of the Evidently report, the column that is at fault
-BATCHES = {
-    "sound": (now, "ok", "ok", "ok", None),
-    "empty": (now[:0], "fail", "not_computable", "not_computable", "amount"),
-    "no columns": (now[[]], "fail", "fail", "not_computable", "amount"),
-    "one row": (now[:1], "fail", "not_computable", "not_computable", "amount"),
-    "all-null number": (with_values(now, amount=np.nan), "fail", "fail", "ok", "amount"),
-    "all-null category": (with_values(now, risk=None), "fail", "fail", "ok", "risk"),
-    "half null": (with_values(now, amount=now.amount.where(now.index % 2 == 0)), "fail", "fail", "ok", None),
-    "infinite": (with_values(now, amount=[np.inf, *now.amount[1:]]), "fail", "ok", "ok", "amount"),
-    "constant": (with_values(now, amount=50.0), "fail", "fail", "warn", None),
-    "new category": (with_values(now, risk=partly(now.risk, 0.5, "odd")), "fail", "fail", "warn", None),
-    "missing column": (now.drop(columns="amount"), "fail", "fail", "ok", "amount"),
-    "extra column": (with_values(now, extra=1.0), "warn", "ok", "ok", "extra"),
-    "duplicate column": (
-        now[["amount", "amount", "count", "risk", "abroad"]],
-        "fail",
-        "not_computable",
-        "ok",
-        "amount",
-    ),
-    "number as text": (
-        with_values(now, amount=now.amount.astype(str)),
-        "fail",
-        "not_computable",
-        "ok",
-        "amount",
-    ),
-    "text as number": (with_values(now, risk=1.5), "fail", "not_computable", "ok", "risk"),
-    "lists": (with_values(now, risk=[["low"]] * len(now)), "not_computable", "not_computable", "ok", "risk"),
-    "mixed types": (with_values(now, risk=partly(now.risk, 0.5, 7)), "fail", "fail", "warn", None),
-    "html": (with_values(now, risk=partly(now.risk, 0.5, ATTACK)), "fail", "fail", "warn", None),
-    "every row twice": (pd.concat([now, now]), "fail", "ok", "ok", None),
-    "columns named by numbers": (
-        now.set_axis([0, 1, 2, 3], axis=1),
-        "fail",
-        "fail",
-        "not_computable",
-        "amount",
-    ),
-    "index repeats": (now.set_axis([0] * len(now)), "ok", "ok", "ok", None),
-    "nullable types": (now.convert_dtypes(), "ok", "ok", "ok", None),
+def check_batch(batch):
+    now = batch.change(SOUND)
+    found = findings(now)
+    assert {name: found[name]["verdict"] for name in CHECKS} == {
+        name: getattr(batch, name) for name in CHECKS
+    }
+    assert plain(found) and all(one["reason"] for one in found.values())
+    assert "onerror" not in plain({**found, "fairness": None})  # a group is called by its level
+    assert statuses(found["drift"]) == batch.statuses
+    for make, name in ((drift_page, "drift"), (quality_page, "quality"), (performance_page, "performance")):
+        assert faults_of_page(make(found[name])) == []
+    page = drift_report(window(), now, found["drift"])
+    check_page_to_explore(page, found["drift"])
+    not_looked_at = [name for name, word in batch.statuses.items() if word == NOWHERE]
+    assert {*batch.left_out, *not_looked_at} <= {*page.left_out}
+    assert all(page.left_out[name] == found["drift"]["columns"][name]["why"] for name in not_looked_at)
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_bad_batch_has_a_status_of_every_column_and_pages(name):
+    check_batch(BATCHES[name])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", BATCHES.keys() - QUICK.keys())
+def test_large_batch_has_a_status_of_every_column_and_pages(name):
+    check_batch(BATCHES[name])
+
+
+@pytest.mark.parametrize("name", ["empty", "duplicate columns", "one-class labels", "HTML in a value"])
+def test_bad_batch_has_a_page_of_its_scores_and_of_its_groups(name):
+    now = BATCHES[name].change(SOUND)
+    found = performance(window(), now, "label", "score", n_resamples=20)
+    page = performance_report(window(), now, found, "label", "score")
+    assert bool(read_report(page.html)) == (page.why_plain == "") == (found["verdict"] == "ok")
+    assert plain_html(page.why_plain) in page.html
+    assert page.why_plain == "" or faults_of_page(page.html) == []
+    report = fairness(now, FairnessColumns("label", ["risk"], score="score"), n_resamples=20)
+    assert faults_of_page(fairness_page(report)) == []
+
+
+now = window(1)[["amount", "count", "risk", "abroad"]]
+# name -> batch, verdicts of quality and of drift, the column that is not drawn
+ODD = {
+    "no columns": (now[[]], "fail", "fail", "amount"),
+    "half null": (now.assign(amount=now.amount.where(now.index % 2 == 0)), "fail", "fail", None),
+    "text as number": (now.assign(risk=1.5), "fail", NOWHERE, "risk"),
+    "lists": (now.assign(risk=[["low"]] * len(now)), NOWHERE, NOWHERE, "risk"),
+    "mixed types": (now.assign(risk=partly(now.risk, 0.5, 7)), "fail", "fail", None),
+    "every row twice": (pd.concat([now, now]), "fail", "ok", None),
+    "columns named by numbers": (now.set_axis([0, 1, 2, 3], axis=1), "fail", "fail", "amount"),
+    "index repeats": (now.set_axis([0] * len(now)), "ok", "ok", None),
+    "nullable types": (now.convert_dtypes(), "ok", "ok", None),
 }
 
 
-@pytest.mark.parametrize("name", BATCHES)
-def test_quality_of_a_bad_batch_is_a_verdict(name):
-    batch, expected, *_ = BATCHES[name]
-    found = quality(window(), batch)
-    assert found["verdict"] == expected, found["reason"]
-    assert found["reason"] and json.dumps(found, allow_nan=False)
+@pytest.mark.parametrize("name", ODD)
+def test_odd_batch_has_verdicts_and_a_page(name):
+    batch, of_quality, of_drift, not_drawn = ODD[name]
+    before = window()[["amount", "count", "risk", "abroad"]]
+    judged, found = quality(before, batch), drift(before, batch)
+    assert (judged["verdict"], found["verdict"]) == (of_quality, of_drift)
+    assert plain([judged, found]) and judged["reason"] and found["reason"]
+    page = drift_report(before, batch, found)
+    check_page_to_explore(page, found)
+    assert not_drawn is None or not_drawn in page.left_out
 
 
-@pytest.mark.parametrize("name", BATCHES)
-def test_drift_of_a_bad_batch_is_a_verdict(name):
-    batch, _, expected, *_ = BATCHES[name]
-    found = drift(window(), batch)
-    assert found["verdict"] == expected, found["reason"]
-    assert found["reason"] and json.dumps(found, allow_nan=False)
+@pytest.mark.parametrize("batch", [now[:0], now[:1], now[[]]], ids=["empty", "one row", "no columns"])
+def test_a_reference_without_rows_is_not_computable(batch):
+    assert quality(batch, now)["verdict"] in (NOWHERE, "warn")
+    found = drift(batch, now)
+    assert found["verdict"] == NOWHERE
+    check_page_to_explore(drift_report(batch, now, found), found)
 
 
-@pytest.mark.parametrize("name", BATCHES)
-def test_evidently_report_of_a_bad_batch_is_a_page_or_a_reason(name):
-    batch, _, _, expected, at_fault = BATCHES[name]
-    page, found = drift_report(window(), batch)
-    assert found["verdict"] == expected, found["reason"]
-    assert bool(page) == (expected != "not_computable")
-    assert json.dumps(found, allow_nan=False)
-    assert at_fault is None or at_fault in found["left_out"]
+def test_page_of_which_evidently_can_make_nothing_has_the_findings_and_the_reason(monkeypatch):
+    found = drift(window(), now)
+    monkeypatch.setattr("evidently.Report", lambda *_, **__: 1 / 0)
+    page = drift_report(window(), now, found)
+    assert page.reason == "nothing is drawn: Evidently raised ZeroDivisionError"
+    check_page_to_explore(page, found)
+    monkeypatch.undo()
+    monkeypatch.setattr("mlnb.monitor.evidently._DATA", re.compile("another form"))
+    assert drift_report(window(), now, found).why_plain == "Evidently raised ValueError"
 
 
-@pytest.mark.parametrize("name", ["empty", "one row", "no columns"])
-def test_a_reference_without_rows_is_not_computable(name):
-    reference = BATCHES[name][0]
-    assert quality(reference, window())["verdict"] in ("not_computable", "warn")
-    assert drift(reference, window())["verdict"] == "not_computable"
-    assert drift_report(reference, window())[1]["verdict"] == "not_computable"
+def test_page_says_all_rows_and_what_was_sampled():
+    draw = np.random.default_rng(0)
+    long = [pd.DataFrame({"amount": draw.normal(size=30_000)}) for _ in range(2)]
+    found = drift(long[0], long[1][:9_000])
+    page = drift_report(long[0], long[1][:9_000], found, max_rows=10_000, seed=3)
+    assert found["columns"]["amount"]["n_current"] == 9_000
+    said = "the plots below are of a sample, 10,000 of 30,000 and 9,000 of 9,000 rows (seed 3)"
+    assert said in page.html.replace("The plots", "the plots")
+    assert "All rows were compared, 30,000 of the reference with 9,000 of the current window" in page.html
 
 
-def test_reasons_do_not_repeat_values_from_the_data():
-    batch = BATCHES["html"][0]
-    for found in (quality(window(), batch), drift(window(), batch), drift_report(window(), batch)[1]):
-        assert "onerror" not in json.dumps(found)
+def test_columns_that_drifted_are_drawn_before_others_and_names_that_look_alike_once():
+    draw = np.random.default_rng(0)
+    before = pd.DataFrame(draw.normal(size=(300, 4)), columns=["a", "b", "c\u202e", "c\\u202e"])
+    after = pd.DataFrame(draw.normal(size=(300, 4)), columns=before.columns).assign(b=9.0)
+    page = drift_report(before, after, drift(before, after), max_columns=2)
+    assert page.drawn[0] == "b" and len(page.left_out) == 2
+    page = drift_report(before, after, drift(before, after))
+    assert len(page.drawn) == 3 and "\u202e" not in page.html
+    assert [*page.left_out.values()] == ["another column is shown by the same name"]
 
 
 def test_evidently_page_with_html_in_a_value_keeps_it_inside_the_script():
-    page, _ = drift_report(window(), BATCHES["html"][0])
+    batch = BATCHES["HTML in a value"].change(SOUND).rename(columns={"amount": ATTACK})
+    before = window().rename(columns={"amount": ATTACK})
+    page = drift_report(before, batch, drift(before, batch)).html
     data = page[page.index("var metric_") : page.index("</head>")]
     assert "onerror=alert(1)" in data
     assert "\\u003c/script\\u003e\\u003cimg src=x" in data
     assert data.count("</script>") == 1
     assert "<img src=x" not in page
     assert "\u2028" not in data
+    assert page.index("Content-Security-Policy") < page.index("<script>")
 
 
 def test_evidently_page_of_the_same_windows_has_the_same_bytes():
-    pages = [drift_report(window(), now)[0] for _ in range(2)]
+    found = drift(window(), now)
+    pages = [drift_report(window(), now, found).html for _ in range(2)]
     assert pages[0] == pages[1]
     data = pages[0][pages[0].index("var metric_") : pages[0].index("</head>")]
     assert re.search(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}", data) is None
-    assert drift_report(window(), window(2))[0] != pages[0]
+    assert drift_report(window(), window(2), found).html != pages[0]
+    assert os.environ["DO_NOT_TRACK"] == "1"
 
 
 def test_canonical_page_refuses_what_is_no_evidently_page():
@@ -148,29 +179,12 @@ def test_canonical_page_refuses_what_is_no_evidently_page():
         canonical_page("<html></html>")
 
 
-def test_evidently_is_told_not_to_track():
-    drift_report(window(), now)
-    assert os.environ["DO_NOT_TRACK"] == "1"
-
-
-@pytest.mark.slow
-def test_five_hundred_columns_are_all_judged_and_five_shown():
-    draw = np.random.default_rng(0)
-    wide = [pd.DataFrame(draw.normal(size=(300, 500))).add_prefix("x") for _ in range(2)]
-    found = drift(*wide)
-    assert (found["verdict"], len(found["columns"])) == ("ok", 500)
-    assert quality(*wide)["verdict"] == "ok"
-    page, shown = drift_report(*wide, max_columns=5)
-    assert page and list(shown["columns"]) == ["x0", "x1", "x2", "x3", "x4"]
-    assert len(shown["left_out"]) == 495
-
-
 def test_a_million_rows_are_judged_whole_and_shown_as_a_sample():
     draw = np.random.default_rng(0)
     long = [pd.DataFrame({"amount": draw.normal(size=1_000_000)}) for _ in range(2)]
-    assert drift(*long)["columns"]["amount"]["n_current"] == 1_000_000
-    page, found = drift_report(*long)
-    assert page and found["rows"] == {"reference": 20_000, "current": 20_000}
+    found = drift(*long)
+    assert found["columns"]["amount"]["n_current"] == 1_000_000
+    assert "20,000 of 1,000,000 and 20,000 of 1,000,000 rows (seed 0)" in drift_report(*long, found).html
 
 
 def test_sample_keeps_the_order_and_never_repeats_a_row():
@@ -178,55 +192,40 @@ def test_sample_keeps_the_order_and_never_repeats_a_row():
     assert drawn.is_monotonic_increasing and drawn.is_unique and len(drawn) == 100
 
 
-def scored(seed=0, n=400):
-    draw = np.random.default_rng(seed)
-    label = draw.integers(0, 2, n)
-    return pd.DataFrame(
-        {"label": label, "score": np.clip(0.35 + 0.3 * label + draw.normal(0, 0.15, n), 0, 1)}
-    )
-
-
-late = scored(1)
+late = window(1)[["label", "score"]]
 LABELS = {
-    "one class": (with_values(late, label=0), "not_computable", "not_computable"),
-    "no label yet": (with_values(late, label=None), "not_computable", "not_computable"),
-    "no rows": (late[:0], "not_computable", "not_computable"),
-    "one row": (late[:1], "not_computable", "not_computable"),
-    "no score column": (late[["label"]], "not_computable", "not_computable"),
-    "scores as text": (with_values(late, score="high"), "not_computable", "not_computable"),
-    "a third class": (
-        with_values(late, label=partly(late.label, 0.1, 2).astype(int)),
-        "not_computable",
-        "not_computable",
-    ),
-    "half labelled": (with_values(late, label=late.label.where(late.index % 2 == 0)), "ok", "ok"),
-    "scores are constant": (with_values(late, score=0.5), "fail", "ok"),
-    "no alarm at all": (with_values(late, score=late.score / 10), "ok", "ok"),
-    "infinite score": (
-        with_values(late, score=[np.inf, *late.score[1:]]),
-        "not_computable",
-        "not_computable",
-    ),
+    "one class": (late.assign(label=0), NOWHERE, False),
+    "no label yet": (late.assign(label=None), NOWHERE, False),
+    "no rows": (late[:0], NOWHERE, False),
+    "one row": (late[:1], NOWHERE, False),
+    "no score column": (late[["label"]], NOWHERE, False),
+    "scores as text": (late.assign(score="high"), NOWHERE, False),
+    "a third class": (late.assign(label=partly(late.label, 0.1, 2).astype(int)), NOWHERE, False),
+    "half labelled": (late.assign(label=late.label.where(late.index % 2 == 0)), "ok", True),
+    "scores are constant": (late.assign(score=0.5), "fail", True),
+    "no alarm at all": (late.assign(score=late.score / 10), "ok", True),
+    "infinite score": (late.assign(score=[np.inf, *late.score[1:]]), NOWHERE, False),
 }
 
 
 @pytest.mark.parametrize("name", LABELS)
-def test_performance_of_bad_labels_or_scores_is_a_verdict(name):
-    batch, expected, expected_report = LABELS[name]
-    found = performance(scored(), batch, target="label", score="score", n_resamples=30)
+def test_performance_of_bad_labels_or_scores_is_a_verdict_and_a_page(name):
+    batch, expected, has_curves = LABELS[name]
+    found = performance(window(), batch, target="label", score="score", n_resamples=30)
     assert found["verdict"] == expected, found["reason"]
-    assert json.dumps(found, allow_nan=False)
-    page, report = performance_report(scored(), batch, target="label", score="score")
-    assert report["verdict"] == expected_report, report["reason"]
-    assert bool(page) == (expected_report != "not_computable")
-    assert json.dumps(report, allow_nan=False)
+    assert plain(found)
+    page = performance_report(window(), batch, found, target="label", score="score")
+    assert bool(page.why_plain) != has_curves
+    assert bool(read_report(page.html)) == has_curves
+    assert has_curves or faults_of_page(page.html) == []
 
 
 def test_half_the_labels_are_counted():
-    found = performance(scored(), LABELS["half labelled"][0], target="label", score="score", n_resamples=30)
-    assert found["rows"]["current"]["labelled"] == found["rows"]["current"]["unlabelled"] == 200
+    found = performance(window(), LABELS["half labelled"][0], target="label", score="score", n_resamples=30)
+    assert found["rows"]["current"]["labelled"] == found["rows"]["current"]["unlabelled"] == 450
 
 
 def test_performance_page_of_the_same_windows_has_the_same_bytes():
-    pages = [performance_report(scored(), late, target="label", score="score")[0] for _ in range(2)]
+    found = performance(window(), late, target="label", score="score", n_resamples=20)
+    pages = [performance_report(window(), late, found, target="label", score="score").html for _ in range(2)]
     assert pages[0] == pages[1]

@@ -316,3 +316,26 @@ def test_model_tells_windows_apart_only_by_cards_that_it_does_not_know():
     halves_of_cards = frame[frame.card < 100], frame[frame.card >= 100]
     assert domain_drift(*halves_of_cards)["verdict"] == "fail"
     assert domain_drift(*halves_of_cards, cluster="card")["verdict"] == "ok"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(10))
+def test_model_sees_a_relation_that_flipped_and_raises_no_alarm_among_halves_of_cards(seed):
+    draw = np.random.default_rng(seed)
+    habit = draw.normal(size=(3000, 2)).repeat(10, axis=0)
+    frame = pd.DataFrame(habit, columns=list("xy")).assign(card=np.arange(3000).repeat(10))
+    frame["z"] = frame.x + draw.normal(size=len(frame)) / 2
+    half = frame.card.isin(draw.permutation(3000)[:1500])
+    before, now = frame[half], frame[~half]
+    assert domain_drift(before, now, "card")["verdict"] == "ok"
+    flipped = now.assign(z=-now.z)
+    found = domain_drift(before, flipped, "card")
+    assert found["verdict"] == "fail" and {*list(found["columns"])[:2]} == {"x", "z"}
+    assert drift(before, flipped, ["x", "y", "z"], sampling=Sampling("card"))["verdict"] == "ok"
+
+
+@pytest.mark.slow
+def test_model_of_many_rows_uses_some_of_them_and_says_how_many():
+    wide = pd.DataFrame(np.random.default_rng(0).normal(size=(60_000, 120))).rename(columns=str)
+    found = domain_drift(wide[:30_000], wide[30_000:])
+    assert (found["rows"], found["verdict"]) == ([8_333, 8_333], "ok") and found["smallest_seen"] < 0.6

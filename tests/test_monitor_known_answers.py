@@ -1,4 +1,4 @@
-"""Drift and performance on public data whose answers are known (tests/data/README.md names the sources)."""
+"""Drift and performance on public data whose answers are known (README.md beside them names the sources)."""
 
 from pathlib import Path
 
@@ -13,13 +13,14 @@ from mlnb.monitor.drift import column_drift, drift
 from mlnb.monitor.performance import performance
 
 DATA = Path(__file__).parent / "data"
+PEOPLE = DATA.parents[1] / "data" / "acs_employment_ma.parquet"
 YEARS = (2016, 2017, 2018)
 NUMBERS = ("AGEP", "predicted_probability", "employed")
 
 
 @pytest.fixture(scope="module")
 def people():
-    people = pd.read_parquet(DATA / "acs_employment_ma.parquet")
+    people = pd.read_parquet(PEOPLE)
     codes = [name for name in people if name not in (*NUMBERS, "year")]
     return people.astype(dict.fromkeys(codes, "category"))
 

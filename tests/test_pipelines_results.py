@@ -5,9 +5,14 @@ import json
 import nbformat
 import pandas as pd
 import pytest
+from conftest import REPOSITORY
 from jupyter_client.manager import start_new_kernel
+from numpy.testing import assert_allclose
 from stage_lives import OVERLAY, printed, truth
 
+from mlnb.models.fairness import fairness
+from mlnb.models.group_comparison import FairnessColumns
+from mlnb.monitor.fairness_change import fairness_change
 from mlnb.store.artifacts import get_value
 from mlnb.store.records import records_of
 from mlnb.store.settings import project_store, read_project
@@ -31,6 +36,8 @@ FEATURES = (
 FIGURES = ("roc_auc", "average_precision", "card_precision_100")
 MONEY = {"alerts_per_day", "saved_per_day", "saved_share"}
 WEEKS = ("weeks", "judge", "prequential")
+ERROR_RATES = ("true_positive_rate", "false_positive_rate")
+AGES = ("16 to 24", "25 to 34", "35 to 44", "45 to 54", "55 to 64", "65 or older")
 VERDICTS = ("ok", "warn", "fail", "not_computable")
 
 
@@ -81,6 +88,17 @@ def value(demo_project, tmp_path_factory):
                 "quality": {"quality"},
                 "drift": {"drift", "drift_report"},
                 "performance": {"performance", "performance_report"},
+            },
+        ),
+        (
+            "employment",
+            {
+                "people": {"answers"},
+                "validate": {"people", "quarantined", "validation"},
+                "drift": {"drift"},
+                "performance": {"performance"},
+                "fairness": {"fairness", "fairness_changes"},
+                "answer": {"answer"},
             },
         ),
     ],
@@ -250,9 +268,13 @@ def test_scores_tell_frauds_apart_in_the_scored_window(value):
     )
 
 
-@pytest.mark.parametrize("name", ["quality", "drift", "performance"])
-def test_monitoring_answers_have_verdict_reason_and_columns(value, name):
-    found = value(f"monitor/{name}")
+@pytest.mark.parametrize(
+    "name",
+    [f"monitor/{name}" for name in ("quality", "drift", "performance")]
+    + [f"employment/{name}" for name in ("drift", "performance", "fairness", "fairness_changes")],
+)
+def test_answers_of_checks_have_verdict_reason_and_columns(value, name):
+    found = value(name)
     assert {"verdict", "reason", "columns"} <= set(found)
     assert found["verdict"] in VERDICTS and isinstance(found["reason"], str) and found["reason"]
     assert found["columns"] and all(c["verdict"] in VERDICTS for c in found["columns"].values())
@@ -279,6 +301,114 @@ def test_monitoring_reports_are_pages_of_evidently(value, name):
     page = value(f"monitor/{name}")
     text = page.read_text()
     assert page.suffix == ".html" and "<html" in text and "root_metric_" in text and len(text) > 1_000_000
+
+
+# real people (data/README.md has their known answers)
+
+
+def by_year(found):
+    return [found["columns"][year] for year in ("2016", "2017", "2018")]
+
+
+def rates(report, **group):
+    "Selection rate, true and false positive rate of a group of a report."
+    metrics = next(one["metrics"] for one in report["groups"] if one["group"] == group)
+    return [metrics[name]["value"] for name in ("selection_rate", *ERROR_RATES)]
+
+
+def test_drift_by_year_is_the_known_one_and_no_column_drifts(value):
+    found = value("employment/drift")
+    moved = {
+        "AGEP": [0.0064, 0.0085, 0.0166],
+        "SCHL": [0.0125, 0.0192, 0.0266],
+        "ANC": [0.0297, 0.0402, 0.0504],
+    }
+    for name, expected in moved.items():
+        assert_allclose([year["columns"][name]["value"] for year in by_year(found)], expected, atol=0.0001)
+    assert (found["verdict"], found["reference"]) == ("ok", "2015")
+    assert [(len(year["columns"]), year["drifted_share"]) for year in by_year(found)] == [(19, 0.0)] * 3
+
+
+def test_performance_by_year_is_the_known_one_and_nothing_is_lost(value):
+    found = value("employment/performance")
+    areas = [year["columns"]["roc_auc"]["current"]["value"] for year in by_year(found)]
+    assert_allclose(areas, [0.9020, 0.9051, 0.9057], atol=0.0001)
+    base_rates = [year["rows"]["current"]["base_rate"] for year in by_year(found)]
+    assert_allclose(base_rates, [0.5010, 0.5032, 0.5051], atol=0.0001)
+    first = by_year(found)[0]
+    assert_allclose(first["columns"]["roc_auc"]["reference"]["value"], 0.9034, atol=0.0001)
+    assert_allclose(first["rows"]["reference"]["base_rate"], 0.4958, atol=0.0001)
+    assert found["verdict"] == "ok"
+
+
+def test_rates_by_sex_are_the_known_ones_and_small_groups_say_so(value):
+    found = value("employment/fairness")["columns"]
+    known = {
+        ("2015", "male"): (0.5391, 0.8743, 0.1833),
+        ("2015", "female"): (0.5374, 0.8627, 0.2394),
+        ("2018", "male"): (0.5386, 0.8660, 0.1784),
+        ("2018", "female"): (0.5340, 0.8555, 0.2281),
+    }
+    for (year, sex), expected in known.items():
+        assert_allclose(rates(found[f"sex and disability, {year}"], SEX=sex), expected, atol=0.0001)
+    races = {one["group"]["RAC1P"]: one for one in found["race, 2018"]["groups"]}
+    assert races["Alaska Native"]["why"] == "n = 1" and races["Pacific Islander"]["why"] == "n = 27"
+    assert set(races["Pacific Islander"]["metrics"].values()) == {None} and races["White"]["why"] is None
+    assert {one["group"]["age"] for one in found["age, 2018"]["groups"]} == {*AGES}
+
+
+def test_answer_is_not_to_retrain_and_not_to_decide_about_people(value):
+    assert {
+        name: value(f"employment/{name}")["verdict"] for name in ("validation", "fairness", "answer")
+    } == {"validation": "ok", "fairness": "fail", "answer": "fail"}
+    answer = value("employment/answer")
+    assert (answer["retrain"], answer["decides_alone"]) == (False, False)
+    assert answer["reason"].startswith("No reason to retrain: nothing is lost. Do not let it decide")
+
+
+def test_codes_became_words_of_the_same_people(value):
+    people, answers = value("employment/people"), value("employment/answers")
+    codes = pd.read_csv(REPOSITORY / "data" / "acs_employment_codes.csv")
+    assert len(people) == len(answers) == 277_677 and len(value("employment/quarantined")) == 0
+    for name, of_column in codes.groupby("column"):
+        words = dict(zip(of_column.code, of_column.meaning, strict=True))
+        assert (people[name].astype("object") == answers[name].map(words)).all() and len(words) == len(
+            {*words.values()}
+        )
+    assert (
+        people.age.isna().sum() == 0
+        and (people.AGEP[people.age == "16 to 24"].agg(["min", "max"]) == [16, 24]).all()
+    )
+
+
+def test_swapped_labels_of_one_group_are_seen_by_its_fairness_and_by_no_other(value):
+    people = value("employment/people").query("year != 2016 and year != 2017")
+    swapped = people.employed.where(people.NATIVITY != "foreign born", 1 - people.employed)
+    first, sound = people[people.year == 2015], people[people.year == 2018]
+    asked = FairnessColumns("employed", ["NATIVITY"], "prediction")
+    before, now, wrong = (
+        fairness(rows, asked, n_resamples=200) for rows in (first, sound, sound.assign(employed=swapped))
+    )
+    gaps = (
+        {(gap.metric, gap.kind): gap.verdict for gap in now.gaps},
+        {(gap.metric, gap.kind): gap.verdict for gap in wrong.gaps},
+    )
+    assert [one["true_positive_rate", "difference"] for one in gaps] == ["ok", "fail"]
+    assert fairness_change(before, now).verdict == "ok"
+    moved = fairness_change(before, wrong)
+    assert moved.verdict == "fail"
+    failed = {(one.group["NATIVITY"], one.metric) for one in moved.changes if one.verdict == "fail"}
+    assert failed == {("foreign born", name) for name in ERROR_RATES}
+
+
+def test_another_first_year_makes_stale_what_looks_at_years(demo_project, mlnb):
+    asked = ("run", "employment", "--profile", "ci", "-p", "first_year", "2016", "-n", "--json")
+    result = mlnb(*asked, cwd=demo_project.root)
+    stale = {name for name, state in result.states.items() if state != "cached"}
+    assert stale == {"drift", "performance", "fairness", "answer"}
+
+
+# the notebooks that were run
 
 
 def test_notebooks_of_the_record_hold_outputs_and_no_path_of_the_machine(demo_project):

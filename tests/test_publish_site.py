@@ -1,6 +1,7 @@
 """The site: what is on it, that it appears whole or not at all, and that it is private and the same for the
 same inputs."""
 
+import datetime as dt
 import errno
 import json
 import os
@@ -12,6 +13,7 @@ from pathlib import Path
 from urllib.parse import unquote_to_bytes
 
 import nbformat
+import numpy as np
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from plain_records import commit, write_run
@@ -204,8 +206,10 @@ def test_empty_project_has_an_index_that_says_how_to_begin(project):
     assert "mlnb run fraud" in done.index.read_text() and "mlnb run score" in done.index.read_text()
 
 
-def test_run_has_its_pages_and_the_index_says_the_verdict_in_words(project):
-    pretend_run(project, "20261123T1-aaaa", verdict={"verdict": "warn", "reason": "2 of 15 columns drifted"})
+@pytest.mark.parametrize("beside", [[1, 2], (1, 2), {3}, dt.date(2026, 11, 23), np.float64(0.5)], ids=repr)
+def test_run_has_its_pages_and_the_index_says_the_verdict_in_words(project, beside):
+    verdict = {"verdict": "warn", "reason": "2 of 15 columns drifted", "beside": beside}
+    pretend_run(project, "20261123T1-aaaa", verdict=verdict)
     publish(project)
     names = set(files_of(project.reports))
     base = "fraud/20261123T1-aaaa"

@@ -10,7 +10,7 @@ import pytest
 
 from mlnb.cli import run_command
 from mlnb.store.errors import UsageError
-from mlnb.terminal.checks import Compared, drift_of_files, quality_of_file
+from mlnb.terminal.checks import Compared, Judged, drift_of_files, quality_of_file
 
 GOOD = pd.DataFrame(
     {"id": [f"{n:05}" for n in range(90)], "amount": np.arange(90) / 2, "shop": ["NA", "x", "y"] * 30}
@@ -50,7 +50,7 @@ def test_bad_file_has_a_verdict_or_is_named(place, name):
     content, expected = FILES[name]
     (place / "now.csv").write_bytes(content)
     if expected in ("ok", "fail"):
-        found = quality_of_file("now.csv", like="good.csv", key="id")
+        found = quality_of_file("now.csv", Judged(like="good.csv", key="id"))
         assert (
             found.document["verdict"] == ("fail" if name == "header only" else expected) or name == "latin-1"
         )
@@ -63,7 +63,7 @@ def test_bad_file_has_a_verdict_or_is_named(place, name):
 
 
 def test_identifiers_are_read_as_they_are_written(place):
-    found = quality_of_file("good.csv", like="good.parquet", key="id").document
+    found = quality_of_file("good.csv", Judged(like="good.parquet", key="id")).document
     assert found["verdict"] == "ok" and found["columns"]["id"]["kind_current"] == "category"
     assert found["columns"]["shop"]["missing_current"] == 0
 
@@ -106,7 +106,243 @@ def test_page_shows_hostile_names_and_values_as_text(place):
     attack = "</td><script>alert(1)</script>"
     GOOD.assign(**{attack: attack}).to_parquet("hostile.parquet")
     drift_of_files("hostile.parquet", "good.csv", out="drift.html")
-    quality_of_file("hostile.parquet", like="good.csv", out="quality.html")
+    quality_of_file("hostile.parquet", Judged(like="good.csv"), out="quality.html")
     for name in ("drift.html", "quality.html"):
         page = (place / name).read_text()
         assert "<script" not in page and "&lt;script&gt;" in page
+
+
+SCHEMAS = """
+from mlnb.data.schema import Column
+print("imported")
+SALES = {
+    "id": Column("int32", "number", low=0, unique=True),
+    "at": Column("datetime64[us]", "time", nullable=True),
+    "amount": Column("float64", "paid", low=0, high=100),
+    "shop": Column("category", "branch"),
+}
+LIST = []
+WRONG = {"id": 7}
+MIXED = {"id": Column("int32", "number", low="a")}
+"""
+SECTIONS = {
+    "sales": "shop.schemas:SALES",
+    "misspelt": "shop.schemas:SALE",
+    "gone": "shop.gone:SALES",
+    "list": "shop.schemas:LIST",
+    "wrong": "shop.schemas:WRONG",
+    "broken": "shop.broken:SALES",
+    "needy": "shop.needy:SALES",
+    "leaves": "shop.leaves:SALES",
+}
+
+
+@pytest.fixture
+def shop(place):
+    lines = (f"[schema.{name}]\ndefinition = {said}\n" for name, said in SECTIONS.items())
+    (place / "settings.ini").write_text("[mlnb]\n" + "".join(lines))
+    (place / "shop").mkdir()
+    modules = {"schemas": SCHEMAS, "broken": "1/0", "needy": "import no_such_package", "leaves": "exit(0)"}
+    for name, text in modules.items():
+        (place / "shop" / f"{name}.py").write_text(text)
+    rows = [f"{n:03},2026-01-0{n % 9 + 1} 10:00,{n}.5,x" for n in range(90)]
+    (place / "sales.csv").write_text("\n".join(["id,at,amount,shop", *rows]))
+    return place
+
+
+REFUSED = {
+    "misspelt": "did you mean `SALES`?",
+    "gone": "there is no module `shop.gone`",
+    "list": "is of type list, and no schema",
+    "wrong": "`id` is no column",
+    "broken": "ZeroDivisionError",
+    "needy": "no_such_package",
+    "leaves": "SystemExit",
+    "sale": "did you mean `sales`?",
+    "x:y": "there is no module `x`",
+    "shop.schemas:": "names no schema",
+    "shop..schemas:SALES": "names no schema",
+    ":": "names no schema",
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_schema_that_is_none_ends_with_2_and_a_mend(shop, capfd, name):
+    assert run_command(["quality", "sales.csv", "--schema", name]) == 2
+    said = capfd.readouterr()
+    assert REFUSED[name] in said.err and "mend: " in said.err and not said.out
+
+
+def test_schema_by_any_of_its_names_is_one_and_its_module_prints_nothing_into_the_answer(shop, capfd):
+    answers = []
+    for name in ("sales", "schema:sales", "shop.schemas:SALES"):
+        assert run_command(["quality", "sales.csv", "--schema", name, "--key", "id", "--json"]) == 0
+        answers.append(json.loads(capfd.readouterr().out))
+    assert answers[0] == answers[1] == answers[2] and answers[0]["verdict"] == "ok"
+    assert {one["rule"] for one in answers[0]["rules"]} >= {"wrong_dtype", "above_high", "duplicate"}
+    assert not [*shop.rglob("__pycache__")]
+
+
+def test_check_lists_schemas_that_lead_nowhere_and_imports_none(shop, capfd):
+    assert run_command(["check", "--json"]) == 2
+    found = json.loads(capfd.readouterr().out)["problems"]
+    assert {one["message"].split("]")[0] for one in found if one["rule"] == "unknown-schema"} == {
+        f"[schema.{name}" for name in ("misspelt", "gone", "broken", "needy", "leaves")
+    }
+    assert all(one["mend"] for one in found)
+
+
+@pytest.mark.parametrize("text", [True, False])
+def test_schema_finds_in_a_file_what_a_stage_sets_apart(shop, text):
+    from mlnb.data.named_schemas import schema_said
+    from mlnb.data.schema import set_apart
+
+    rows = pd.DataFrame({"id": range(90), "amount": np.arange(90) - 9.0, "shop": "x"})
+    rows["id"], rows["at"] = rows.id.where(rows.id % 7 > 0, 14).astype("int32"), pd.Timestamp("2026-01-01")
+    rows = rows.astype({"at": "datetime64[us]", "shop": "category"})
+    (rows.to_csv if text else rows.to_parquet)("now", index=False)
+    os.rename("now", name := "now.csv" if text else "now.parquet")
+    found = quality_of_file(name, Judged(schema="sales")).document
+    counted = {rule.split(":")[1]: n for rule, n in set_apart(rows, schema_said("sales")).counts.items() if n}
+    assert {one["rule"]: one["count"] for one in found["rules"] if one["verdict"] == "fail"} == counted
+    assert (counted, found["columns"]["id"]["rule"]) == ({"duplicate": 12, "below_low": 9}, "duplicate")
+
+
+@pytest.mark.parametrize(
+    ("change", "column", "rule"),
+    [
+        (("id,", "Id,"), "id", "missing_column"),
+        (("\n007,", "\nx,"), "id", "wrong_dtype"),
+        (("\n007,", "\n,"), "id", "wrong_dtype"),
+        ((",7.5,", ",,"), "amount", "null"),
+        ((",7.5,", ",inf,"), "amount", "not_finite"),
+        (("shop\n", "<script>\n"), "<script>", "extra_column"),
+    ],
+)
+def test_what_breaks_a_schema_is_a_finding_about_its_column(shop, change, column, rule):
+    text = (shop / "sales.csv").read_text()
+    (shop / "now.csv").write_text(text.replace(*change))
+    found = quality_of_file("now.csv", Judged(schema="sales"), out="page.html")
+    assert found.exit_code == 4 and found.document["columns"][column]["rule"] == rule
+    assert json.dumps(found.document, allow_nan=False)
+    assert "<script" not in (shop / "page.html").read_text()
+
+
+def test_bound_that_values_cannot_be_held_against_is_said(shop):
+    (shop / "now.csv").write_text("id\n" + "\n".join(map(str, range(50))))
+    found = quality_of_file("now.csv", Judged(schema="shop.schemas:MIXED")).document
+    assert (found["verdict"], found["columns"]["id"]["rule"]) == ("fail", "not_comparable")
+
+
+@pytest.fixture
+def damaged(place):
+    "A Parquet file whose column `shop` cannot be read; its names and other columns can."
+    import pyarrow.parquet as pq
+
+    GOOD.to_parquet("now.parquet", use_dictionary=False, compression="none", write_page_checksum=True)
+    chunk = pq.ParquetFile("now.parquet").metadata.row_group(0).column(2)
+    data = bytearray((place / "now.parquet").read_bytes())
+    data[chunk.data_page_offset + chunk.total_compressed_size - 3] ^= 255
+    (place / "now.parquet").write_bytes(data)
+    return place
+
+
+def test_only_the_columns_that_are_asked_for_are_read(damaged):
+    for arguments in (["drift", "good.csv", "now.parquet"], ["quality", "now.parquet"]):
+        assert run_command(arguments) == 2
+        assert run_command([*arguments, "--columns", "amount"]) == 0
+        assert run_command([*arguments, "--columns", "amount,shop"]) == 2
+    assert run_command(["drift", "good.csv", "now.parquet", "--columns", "amount", "--cluster", "shop"]) == 2
+    assert run_command(["quality", "now.parquet", "--columns", "amount", "--key", "shop"]) == 2
+
+
+@pytest.mark.parametrize("option", ["--columns", "--cluster", "--time", "--key"])
+def test_misspelt_column_is_known_before_a_row_is_read(damaged, capsys, option):
+    whole = ["quality", "now.parquet"] if option == "--key" else ["drift", "good.csv", "now.parquet"]
+    assert run_command([*whole, option, "amuont"]) == 2
+    said = capsys.readouterr().err
+    assert "did you mean `amount`?" in said and "cannot be read" not in said
+
+
+def test_column_that_one_file_lacks_is_a_finding_and_names_may_have_commas(place):
+    GOOD.drop(columns="shop").assign(**{"a, b": 1}).to_csv("now.csv", index=False)
+    found = drift_of_files("good.csv", "now.csv", Compared(columns="shop")).document
+    assert (found["verdict"], list(found["columns"])) == ("fail", ["shop"]) and found["rows"] == [90, 90]
+    GOOD.assign(**{"a, b": 1}).to_parquet("wide.parquet")
+    assert list(
+        drift_of_files("now.csv", "wide.parquet", Compared(columns='"a, b"')).document["columns"]
+    ) == ["a, b"]
+
+
+def test_models_that_could_not_look_are_no_all_clear(place, capsys):
+    GOOD[:29].to_csv("few.csv", index=False)
+    names = pd.DataFrame({"id": [f"n{n}" for n in range(90)]})
+    names.to_csv("names.csv", index=False)
+    for files, why in ((["good.csv", "few.csv"], "29 units"), (["names.csv", "names.csv"], "no column")):
+        assert run_command(["drift", *files, "--multivariate", "--json"]) == 4
+        found = json.loads(capsys.readouterr().out)
+        assert (found["verdict"], found["multivariate"]["status"]) == ("not_computable", "not_computable")
+        assert why in found["multivariate"]["why"] and why in found["reason"]
+        assert found["multivariate"]["auc"] is None
+    assert run_command(["drift", *files, "--multivariate", "--season", "week", "--time", "id"]) == 2
+    assert "leave one of the two out" in capsys.readouterr().err
+
+
+def test_models_count_in_the_verdict_and_their_columns_show_as_text(place):
+    attack = "<script>alert(1)</script>"
+    rows = pd.DataFrame({attack: np.arange(400) % 20, "y": np.arange(400) % 20 / 2, "shop": ["a", "b"] * 200})
+    rows.to_parquet("before.parquet")
+    rows.assign(y=rows.y[::-1].to_numpy()).to_parquet("torn.parquet")
+    asked = Compared(multivariate=True, cluster=None)
+    alone = drift_of_files("before.parquet", "torn.parquet")
+    found = drift_of_files("before.parquet", "torn.parquet", asked, out="page.html")
+    assert (alone.exit_code, found.exit_code) == (0, 4)
+    together = found.document["multivariate"]
+    assert together["status"] == "drift" and together["low"] > 0.5 and together["rows"] == [400, 400]
+    assert {*list(together["columns"])[:2]} == {attack, "y"} and json.dumps(found.document, allow_nan=False)
+    page = (place / "page.html").read_text()
+    assert "All columns together" in page and "<script" not in page
+
+
+ODD_OPTIONS = {
+    "drift": [
+        *(["--warn", odd] for odd in ("0", "nan", "inf", "-1", "1.1", "x", "")),
+        *(["--fail", odd] for odd in ("0", "nan", "inf", "2", "x")),
+        *(["--alpha", odd] for odd in ("0", "1", "nan", "-.1", "x")),
+        *(["--columns", odd] for odd in (",", "Id", "amount,x", '"', "0")),
+        *(["--cluster", odd] for odd in ("CARD", "0", "none", "one", "few")),
+        *(["--season", "week", "--time", odd] for odd in ("id", "amount", "none", "at_", "truth", "one")),
+        *([["--season", "week"], ["--season", "year", "--time", "at"], ["--time", "at_"]]),
+        *(["--figures", odd] for odd in ("psy", ",", "ks")),
+    ],
+    "quality": [
+        *(["--key", odd] for odd in ("ID", "0", "one", "none", "id,amount")),
+        *(["--columns", odd] for odd in (",", "Id", "amount,x", '"', "0")),
+        *(["--like", odd] for odd in ("gone.csv", "empty.csv", "few.csv", ".")),
+    ],
+}
+
+
+def test_odd_option_ends_with_2_or_4_and_never_with_0_or_a_traceback(place, capfd):
+    odd = GOOD.assign(none=None, one=7, few=GOOD.index % 29, truth=GOOD.index % 2 == 0)
+    odd["at"] = pd.date_range("2026-01-01", periods=len(odd), freq="h")
+    odd.to_parquet("odd.parquet")
+    odd[:9].to_csv("few.csv", index=False)
+    odd[:0].to_csv("empty.csv", index=False)
+    for verb, every in ODD_OPTIONS.items():
+        files = ["odd.parquet"] if verb == "quality" else ["odd.parquet", "odd.parquet"]
+        for options in every:
+            code, said = run_command([verb, *files, *options]), capfd.readouterr()
+            assert code in (2, 4) and "Traceback" not in said.err, (verb, options, code, said)
+            assert code == 4 or "mend: " in said.err, (verb, options, said)
+
+
+def test_table_of_no_few_or_odd_rows_is_never_ok(place, capfd):
+    for n in (0, 1, 29):
+        GOOD[:n].to_parquet(f"{n}.parquet")
+        GOOD[:n].to_csv(f"{n}.csv", index=False)
+        for name in (f"{n}.parquet", f"{n}.csv"):
+            for files in (["good.csv", name], [name, "good.csv"], [name, name]):
+                assert run_command(["drift", *files, "--json"]) == 4, files
+                assert run_command(["quality", files[0], "--like", files[1], "--json"]) == 4, files
+    assert "Traceback" not in capfd.readouterr().err

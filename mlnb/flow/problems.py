@@ -20,6 +20,7 @@ from ..notebook.imports import module_files, read_module
 from ..notebook.missing import undeclared_variables
 from ..notebook.pipeline import Pipeline, read_pipeline
 from ..sources.pin import source_warnings
+from ..sources.reading import unfound_schemas
 from ..store.errors import DefinitionError, Problem, UsageError
 from ..store.settings import DEFAULT_PROFILE, Project
 
@@ -141,6 +142,7 @@ def check_of(
 ) -> list[Problem]:  # each of them once, errors first
     "All problems of notebooks, graphs, profiles and sources; no kernel is started."
     problems: list[Problem] = [*setting_problems(project), *source_warnings(project, profile)]
+    problems += unfound_schemas(project.root, project.schemas)
     for name in names:
         pipeline = read(project, name)
         problems += [*pipeline.problems, *profile_problems(project, pipeline), *variable_problems(pipeline)]

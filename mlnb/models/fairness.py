@@ -16,12 +16,14 @@ import pandas as pd
 
 from mlnb.models.group_comparison import (
     MOST_COMPARED,
+    NO_PROBABILITIES,
     FairnessColumns,
     GroupComparison,
     GroupFigures,
     JudgedTable,
     compare_groups,
     group_figures,
+    has_no_probabilities,
     judged_table,
 )
 from .group_gaps import GroupGap, GroupNames, Limit, Span, gap_limits, gaps_of
@@ -78,16 +80,13 @@ def _why_none(found: GroupComparison, metric: str, smallest: int) -> str:
     if n_large > MOST_COMPARED:
         mend = "name fewer columns" if len(found.grouping.columns) > 1 else "name another column"
         return f"{n_large} groups are more than {MOST_COMPARED}: join levels, or {mend}"
-    n_judged = len(found.judged[metric].places)
-    if metric == "calibration" and len(found.judged["roc_auc"].places) and not n_judged:
-        return "scores outside 0 to 1 are no probabilities"
-    return ""
+    return NO_PROBABILITIES if metric == "calibration" and has_no_probabilities(found) else ""
 
 
 def _gaps_of_grouping(found: GroupComparison, table: JudgedTable, limits: Sequence[Limit]) -> list[GroupGap]:
     "The gaps of a grouping."
     levels = [found.grouping.groups[number] for number in found.kept.tolist()]
-    names = GroupNames(found.grouping.columns, levels)
+    names = GroupNames(found.grouping.columns, levels, int((found.sizes > 0).sum()))
     gaps = []
     for metric, of_metric in _limits_by_metric(list(found.judged), limits).items():
         why = _why_none(found, metric, table.smallest)

@@ -15,8 +15,9 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from .chance import smallest_seen
-from .columns import UNREADABLE, kind_of, missing_share
+from .columns import UNREADABLE, kind_of, missing_share, require_numbers
 from .measures import ONCE_EACH, Measured, Rows, measure, null_gap
+from .oddities import oddities
 from ..store.errors import UsageError
 from ..store.verdict import Verdict, grade, worst
 
@@ -36,12 +37,22 @@ def require_limits(
     limits: DriftLimits,  # as they were given
 ) -> DriftLimits:  # the same; raises `UsageError`
     "Refuse limits that make no sense."
+    require_numbers(**limits._asdict())
     if not 0 < limits.warn <= limits.fail <= 1:
         said = f"`warn={limits.warn:g}` and `fail={limits.fail:g}` are no limits"
         raise UsageError(said, "give distances above 0, `warn` at most `fail`, `fail` at most 1")
     if not 0 < limits.alpha < 1:
         raise UsageError(f"`alpha={limits.alpha:g}` is no probability", "give one above 0 and below 1")
     return limits
+
+
+_PARTS_OF_LIMITS = {"far_beyond": (0.1, 0.25), "suddenly_common": (0.5, 0.5)}  # of `warn` and `fail`
+
+
+def _limits_of(method: str, limits: DriftLimits) -> tuple[float, float]:
+    "From which share on a finding warns and fails."
+    of_warn, of_fail = _PARTS_OF_LIMITS.get(method, (1.0, 1.0))
+    return of_warn * limits.warn, of_fail * limits.fail
 
 
 def _threshold(limit: float, noise: float) -> float:
@@ -55,19 +66,18 @@ def _moved(statistic: float, threshold: float) -> str:
     return f"distance {statistic:.3f} {relation} the threshold {threshold:.3f}"
 
 
-def _distance_verdict(measured: Measured, limits: DriftLimits) -> Verdict:
-    "Judge a distance."
+def _graded(measured: Measured, limits: DriftLimits, said: str = "") -> Verdict:
+    "Judge what was measured; without a sentence for it, of the distance."
     noise = measured.noise(limits.alpha)
-    word = grade(measured.distance, _threshold(limits.warn, noise), _threshold(limits.fail, noise))
-    return Verdict(word, _moved(measured.distance, _threshold(limits.warn, noise)))
+    warn, fail = (_threshold(one, noise) for one in _limits_of(measured.method, limits))
+    return Verdict(grade(measured.distance, warn, fail), said or _moved(measured.distance, warn))
 
 
 def _gap_verdict(measured: Measured, shares: Sequence[float], limits: DriftLimits) -> Verdict:
     "Judge the change of the share of missing values."
-    noise = measured.noise(limits.alpha)
-    word = grade(measured.distance, _threshold(limits.warn, noise), _threshold(limits.fail, noise))
-    return Verdict(
-        word, f"missing in {shares[0]:.1%} of the reference and {shares[1]:.1%} of the current rows"
+    before, now = shares
+    return _graded(
+        measured, limits, f"missing in {before:.1%} of the reference and {now:.1%} of the current rows"
     )
 
 # %% ../../nbs/monitor/080_column_drift.ipynb #274598bf
@@ -126,12 +136,13 @@ def outcome(
     gap: Measured | None,  # change of the share of missing values; None = unknown
     shares: Sequence[float],  # of missing values, in both windows
     limits: DriftLimits = DRIFT_LIMITS,  # from where on a column has drifted
-) -> tuple[Verdict, Measured | None]:  # on the column, and what decided it
-    "Judge the two findings about a column: it is as bad as the worse one."
+    odd: Sequence[tuple[str, Measured]] = (),  # marks of numbers, each with its sentence
+) -> tuple[Verdict, Measured | None]:  # on the column, and how far its values are apart
+    "Judge the findings about a column: it is as bad as the worst one."
     thinned = None if gap is None else _gap_verdict(gap, shares, limits)
     if not isinstance(measured, str):
-        moved = _distance_verdict(measured, limits)
-        return worst([moved, *([thinned] if thinned else [])]), measured
+        others = [_graded(one, limits, said) for said, one in odd]
+        return worst([_graded(measured, limits), *([thinned] if thinned else []), *others]), measured
     if thinned is None or thinned.word == "ok":
         return Verdict("not_computable", measured), None
     return thinned, gap
@@ -143,12 +154,14 @@ def _column_judged(
     "Verdict on a column that both windows have, and what decided it."
     gap: Measured | None = None
     measured: Measured | str = "its values cannot be counted"
+    odd: list[tuple[str, Measured]] = []
     try:
         gap = null_gap(columns, counted)
         measured = measure(columns, counted)
+        odd = oddities(columns, counted)
     except UNREADABLE:
         pass
-    return outcome(measured, gap, [missing_share(values) or 0.0 for values in columns], limits)
+    return outcome(measured, gap, [missing_share(values) or 0.0 for values in columns], limits, odd)
 
 
 def column_drift(

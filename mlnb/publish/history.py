@@ -81,10 +81,10 @@ LARGEST = 5_000_000  # of an artifact that is looked into for a verdict [bytes]
 
 def _value_of_output(store: Store, output: Artifact) -> Any:
     "A saved value that can hold a verdict; None when it is of another kind, or cannot be read."
-    is_looked_into = output.codec == "json" and output.bytes <= LARGEST
+    is_looked_into = output.codec in ("json", "typed") and output.bytes <= LARGEST
     data = content_of(store, output.digest) if is_looked_into else None
     try:
-        return None if data is None else codecs.decode("json", data)
+        return None if data is None else codecs.decode(output.codec, data)
     except IntegrityError:
         return None
 

@@ -32,7 +32,7 @@ from mlnb.store.model_settings import (
 )
 from .names import MOST_VALUES, is_name, naming_rule
 from .objects import Store, open_store
-from .source_forms import FORM_KEYS, form_faults, schema_named
+from .source_forms import FORM_KEYS, form_faults, is_definition, schema_named
 from .source_places import declared_sources, merged_source, place_faults, query_faults, url_faults
 from .source_times import time_faults
 from .url import NAME_A_VARIABLE, has_secret, is_secret_value, scheme_of, shown_url
@@ -254,7 +254,7 @@ def schema_problems(
     schemas = named(sections, "schema")
     for name, settings in schemas.items():
         said = settings.get("definition", "")
-        if not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", said):
+        if not is_definition(said):
             mend = "write `definition = package.module:NAME`, where NAME is a dict of columns"
             yield _in_settings("bad-setting", f"[schema.{name}] has no definition that can be found", mend)
     for section, settings in declared_sources(sections).items():

@@ -7,7 +7,7 @@ So a source may say how its files are written. JSON is a value and no table: one
 
 # %% auto #0
 __all__ = ['TEXT_FORMATS', 'FORMATS_OF_TABLES', 'SOURCE_FORMATS', 'FORM_KEYS', 'separator_of', 'decimal_of', 'encoding_of',
-           'separator_meant', 'schema_named', 'form_faults']
+           'separator_meant', 'schema_named', 'is_definition', 'form_faults']
 
 # %% ../../nbs/store/640_source_forms.ipynb #1d7df008
 import codecs
@@ -83,6 +83,13 @@ def schema_named(
     "Name of the schema that says the types of a source."
     found = re.fullmatch(r"schema:(.+)", settings.get("types", ""))
     return found[1] if found else None
+
+
+def is_definition(
+    text: str,  # of a setting, or of a command line
+) -> bool:
+    "Whether a text names something in a module: `package.module:NAME`."
+    return re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", text) is not None
 
 
 def _word_faults(settings: dict[str, str]) -> Iterator[SourceFault]:
