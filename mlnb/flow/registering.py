@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from ..care.vouched import signer
 from .run_document import Run
 from .steps import Plan
-from ..store.descriptions import each_described
+from ..store.descriptions import Artifact, each_described
 from ..store.digests import digest_of
 from ..store.errors import LockedError, UsageError
 from ..store.model_settings import ModelDeclaration

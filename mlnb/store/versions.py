@@ -34,9 +34,9 @@ from .descriptions import Artifact
 from .disk import found_below, is_present, write_durably
 from .documents import read_document, sealed
 from .errors import UsageError
-from .model_settings import ModelDeclaration
+from .model_settings import ModelDeclaration, model_declared
 from .names import is_name
-from .objects import Store
+from .objects import Store, open_store
 from .record import MadeWith
 from .refs import Signer
 
