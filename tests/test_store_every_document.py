@@ -105,6 +105,7 @@ FREE = {
     *("FrameNotes.cells", "FrameNotes.index", "FrameNotes.freq"),
     *("PolarsNotes.categories", "PolarsNotes.enumerations"),
     *(f"ModelDeclaration.{column}" for column in ("id", "time", "label", "unit", "amount", "groups")),
+    *(f"VersionStatement.{about}" for about in ("first", "reason", "actor")),
     *(f"ModelVersion.{about}" for about in ("commit", "reason", "actor")),
     *(f"ModelDeclaration.{about}" for about in ("owner", "validator", "use", "why_no_groups")),
     *("RefMove.actor", "RefMove.reason", "Tombstone.reason", "Tombstone.actor", "Tombstone.at_utc"),

@@ -30,7 +30,8 @@ from ..store.records import home_of, record_at
 from ..store.refs import RefMove
 from ..store.run_entries import RunDocument
 from ..store.runs import run_document_at, stage_of_unit
-from ..store.versions import VERSION_FORM, VERSION_PLACE, ModelVersion, version_place
+from ..store.version_statements import STATEMENT_PLACE, VersionStatement, home_of_version, kind_beside
+from ..store.versions import VERSION_PLACE, ModelVersion
 
 # %% ../../nbs/care/030_concerned.ipynb #15ab7c20
 def _code_roles(record: Record) -> Iterator[tuple[str, str]]:
@@ -184,11 +185,7 @@ def naming_damage(
         raise
 
 # %% ../../nbs/care/030_concerned.ipynb #d2b8d2b6
-_PLACED_KINDS: dict[str, type[Document]] = {
-    "refs": RefMove,
-    "records": Record,
-    "versions": ModelVersion,
-}  # by folder; else of a run
+_PLACED_KINDS: dict[str, type[Document]] = {"refs": RefMove, "records": Record}  # by folder; else of a run
 
 
 def _in_store(root: Path, path: Path) -> str:
@@ -198,12 +195,13 @@ def _in_store(root: Path, path: Path) -> str:
 
 def _kind_at(place: str) -> type[Document]:
     "Which kind of document its folder holds."
-    return _PLACED_KINDS.get(place.partition("/")[0], RunDocument)
+    folder = place.partition("/")[0]
+    return kind_beside(place) if folder == "versions" else _PLACED_KINDS.get(folder, RunDocument)
 
 
 _PLACE = re.compile(
     r"records/[^/]+/[^/]+/[0-9a-f]{64}(\.json|\.[0-9a-f]{12}\.evidence)|runs/[^/]+/run\.json|refs/.+/[0-9]{8}\.json"
-    rf"|{VERSION_PLACE}"
+    rf"|{VERSION_PLACE}|{STATEMENT_PLACE}"
 )
 
 
@@ -216,8 +214,8 @@ def _home_of(place: str, document: Document) -> str:
     "Where in the store a document says that it belongs; of a move of a ref its place alone tells."
     if isinstance(document, Record):
         return home_of(document, ".evidence" if place.endswith(".evidence") else ".json")
-    if isinstance(document, ModelVersion):
-        return version_place(document.model, document.number)
+    if isinstance(document, ModelVersion | VersionStatement):
+        return home_of_version(place, document.as_dict())
     return f"runs/{document.run}/run.json" if isinstance(document, RunDocument) else place
 
 
@@ -281,8 +279,8 @@ def document_about(
         return About(runs=rest[:1])
     if folder == "refs":
         return About(["/".join(rest[:-1])])
-    if VERSION_FORM.fullmatch(relative.as_posix()):
-        return About([f"{rest[0]}@{int(relative.stem)}"])
+    if folder == "versions" and _is_place(relative.as_posix()):
+        return About([f"{rest[0]}@{int(relative.name[:6])}"])
     if folder != "records" or len(rest) != 3:
         return About()
     pipeline, stage, _ = rest

@@ -51,7 +51,7 @@ from ..store.records import found_at, without_bookkeeping
 from ..store.refs import RefMove, Signer, as_written, move_files, value_of
 from ..store.runs import document_of
 from ..store.settings import Project, project_store
-from ..store.versions import ModelVersion, version_place
+from ..store.version_statements import home_of_version
 
 # %% ../../nbs/care/020_vouched.ipynb #8fa3c481
 def sign_result(
@@ -201,8 +201,8 @@ def signed_text(
     if folder == "refs":
         return "ref", {"name": "/".join(place[:-1]), "number": int(path.stem)} | document
     if folder == "versions":
-        version = ModelVersion.from_dict(document, str(path))
-        is_it = path == store.root / version_place(version.model, version.number)
+        relative = path.relative_to(store.root).as_posix()
+        is_it = home_of_version(relative, document) == relative
     else:
         is_it = document.get("run") == place[0]
     if not is_it:

@@ -61,7 +61,7 @@ from mlnb.sharing.seen_refs import (
     ref_names,
     refs_there,
 )
-from .shared_versions import versions_to_send
+from .shared_versions import statements_to_send, versions_to_send
 from mlnb.sharing.trust import (
     MOST_DOCUMENT,
     Exchange,
@@ -460,9 +460,10 @@ def push(
     records, left_out = sendable(exchange)
     runs, others = _finished_runs(exchange)
     versions, kept_back = versions_to_send(exchange)
-    left_out += kept_otherwise(exchange, [one.record for one in records]) + others + kept_back
+    said, unsaid = statements_to_send(exchange)
+    left_out += kept_otherwise(exchange, [one.record for one in records]) + others + kept_back + unsaid
     with marked(exchange.remote):
-        sent = _send_all(exchange, records, {"version": versions, "run": runs})
+        sent = _send_all(exchange, records, {"version": versions | said, "run": runs})
     behind = {ref.name: ref.there for ref in sent.refs if ref.there}
     audit(
         store,

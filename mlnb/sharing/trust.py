@@ -38,7 +38,7 @@ from ..store.record import Record
 from ..store.run_entries import RunDocument
 from ..store.tombstones import Holder, ProjectId, Tombstone
 from ..store.url import scheme_of, url_identity
-from ..store.versions import ModelVersion, version_place
+from ..store.version_statements import home_of_version
 
 # %% ../../nbs/sharing/020_trust.ipynb #9a35774f
 _REMOTE_FORMAT, _REMOTE_LAYOUT = "mlnb remote ", 1  # the file `format` holds both
@@ -245,8 +245,7 @@ def is_at_home(
 ) -> bool:  # raises `IntegrityError` for damage
     "Whether a record, a version or a run lies where it belongs."
     if purpose == "version":
-        version = ModelVersion.from_dict(document, path)
-        return version_place(version.model, version.number) == path
+        return home_of_version(path, document) == path
     if purpose == "record":
         return record_place(record_found(document, path)) == path
     return f"runs/{RunDocument.from_dict(document, path).run}.json" == path
