@@ -343,6 +343,7 @@ Modules:
 - `mlnb.terminal.fairness_check`: `fairness`: does a model treat groups alike? asked of any file of decisions
 - `mlnb.terminal.frame`: A verb answers; how the answer is shown, printed and ended is the same for all of them
 - `mlnb.terminal.keep`: List and take out what runs have made
+- `mlnb.terminal.model_verbs`: `mlnb model`: versions, their aliases, what differs between them, and who answers for what
 - `mlnb.terminal.output`: A table for eyes, one document for programs, and complaints that end with the mend
 - `mlnb.terminal.overlay`: `mlnb overlay`: what lies in your overlay, and how it goes away
 - `mlnb.terminal.past`: What was run, how it ended, what differs between two runs, and where a value comes from

@@ -69,6 +69,7 @@ VERBS = {
     "verification": ("verify",),
     "share": ("push", "pull"),
     "audit": ("audit",),
+    "model_verbs": ("model",),
     "checks": ("drift", "quality"),
     "fairness_check": ("fairness",),
     "publish": ("publish",),

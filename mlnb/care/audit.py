@@ -93,7 +93,7 @@ from ..store.objects import Store
 # %% ../../nbs/care/120_audit.ipynb #f3e20eec
 LONGEST_ABOUT = 32 * 1024  # of `about` [bytes]: what is longer belongs into the store as an object
 EVENTS = (
-    *("init", "trust", "run", "promotion", "publication", "verification_failure", "policy_breach"),
+    *("init", "trust", "run", "version", "promotion", "publication", "verification_failure", "policy_breach"),
     *("deletion", "erasure", "push", "pull", "gc", "repair", "reproduction", "replacement", "violation"),
     *("anchor", "told_late", "retention"),
     *("closed_torn_line", "broken_log"),  # written by the log itself

@@ -9,12 +9,14 @@ Registering stands at the end of a run and never makes one fail: who is killed b
 __all__ = ['results_of_run', 'records_behind', 'version_of_run', 'candidate_ref', 'point_candidate', 'register_model',
            'register_models']
 
-# %% ../../nbs/flow/335_registering.ipynb #d55cbb48
+# %% ../../nbs/flow/335_registering.ipynb #8ce57399
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
+from typing import Any
 
 from ..care.vouched import signer
+from .heads import head_name
 from .run_document import Run
 from .steps import Plan
 from ..store.descriptions import Artifact, each_described
@@ -25,7 +27,7 @@ from ..store.names import parse_name
 from ..store.objects import Store
 from ..store.record import Record
 from ..store.records import find_result
-from ..store.refs import actor, move_ref, read_ref
+from ..store.refs import actor, move_ref, read_ref, ref_history
 from ..store.run_entries import RunDocument
 from ..store.runs import stage_of_unit
 from ..store.versions import ModelVersion, Registered, register_version
@@ -66,7 +68,7 @@ def records_behind(
         waiting += new.values()
     return [one for key, one in found.items() if key != record.key]
 
-# %% ../../nbs/flow/335_registering.ipynb #317b4fd5
+# %% ../../nbs/flow/335_registering.ipynb #68a2a3bd
 def _model_record(results: Mapping[str, Record], declared: ModelDeclaration) -> Record:
     "The record that has a model; raises `UsageError` when the run has none, or several."
     found = [one for one in results.values() if declared.name in one.outputs]
@@ -79,6 +81,12 @@ def _model_record(results: Mapping[str, Record], declared: ModelDeclaration) -> 
         said = f"`{declared.artifact}` is a {found[0].outputs[declared.name].type or 'value'}, no estimator"
         raise UsageError(said, "save the estimator itself, or correct `artifact` in its section")
     return found[0]
+
+
+def _parameters_of(records: list[Record]) -> dict[str, Any]:
+    "Values of the parameters that counted, by name."
+    counted = [pair for record in records for pair in record.counted.parameters.items()]
+    return {name: one.value for name, one in counted}
 
 
 def version_of_run(
@@ -106,6 +114,7 @@ def version_of_run(
         metrics={
             name: value for one in results.values() if not one.each for name, value in one.metrics.items()
         },
+        parameters=_parameters_of([*behind, record]),
         inputs={name: one.digest for name, one in record.given.items()},
         sources=sources,
         upstream={one.key: one.stage for one in behind},
@@ -159,13 +168,23 @@ def register_model(
     point_candidate(store, found.version)
     return found
 
-# %% ../../nbs/flow/335_registering.ipynb #b8f3edcc
-def _is_candidate(plan: Plan, declared: ModelDeclaration) -> bool:
-    "Whether the model that a plan ended with is the candidate already."
+# %% ../../nbs/flow/335_registering.ipynb #4974589f
+def _made_in(plan: Plan, declared: ModelDeclaration) -> str | None:
+    "Digest of the model that a plan ended with; None when it has none."
     step = plan.steps.get(plan.pipeline.savers.get(declared.name, ""))
     made = step.output(declared.name) if step else None
-    now = read_ref(plan.store, candidate_ref(declared)) if made else None
-    return bool(made and now and now.target == made.digest)
+    return made.digest if made else None
+
+
+def _is_settled(run: Run, declared: ModelDeclaration) -> bool:
+    "Whether nothing is to be registered, nor any candidate moved."
+    plan, store = run.plan, run.plan.store
+    digest, now = _made_in(plan, declared), read_ref(store, candidate_ref(declared))
+    if digest is None or now is None or now.target == digest:
+        return digest is not None and now is not None
+    head = read_ref(store, head_name(plan.pipeline.name, plan.profile))
+    has_moved = head is not None and head.target == run.id
+    return not has_moved and digest in {move.target for move in ref_history(store, candidate_ref(declared))}
 
 
 def register_models(
@@ -176,7 +195,7 @@ def register_models(
     models = plan.project.models if run.document.head else {}
     for name, declared in models.items():
         is_of_run = (declared.pipeline, declared.profile) == (plan.pipeline.name, plan.profile)
-        if not is_of_run or _is_candidate(plan, declared):
+        if not is_of_run or _is_settled(run, declared):
             continue
         try:
             version = version_of_run(store, name, declared, run.document, "the head moved")
@@ -184,5 +203,5 @@ def register_models(
         except UsageError as error:
             run.tell("line", text=f"[model.{name}]: {error.message}; {error.mend}")
             continue
-        if found.is_new:
-            run.tell("line", text=f"registered {found.version.written}, which `{name}@candidate` means now")
+        word = "registered" if found.is_new else "again"
+        run.tell("line", text=f"{word} {found.version.written}: `{name}@candidate` means it now")

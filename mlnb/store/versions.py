@@ -10,7 +10,7 @@ __all__ = ['VersionNumber', 'VERSION_PLACE', 'VERSION_FORM', 'ModelVersion', 've
            'read_version', 'is_alias', 'alias_ref', 'version_of_artifact', 'Registered', 'register_version',
            'lost_versions']
 
-# %% ../../nbs/store/685_versions.ipynb #4535be9b
+# %% ../../nbs/store/685_versions.ipynb #bdb40e99
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,6 +26,8 @@ from mlnb.store.border import (
     MetricName,
     Moment,
     Number,
+    ParameterName,
+    Plain,
     PlainName,
     RunId,
     WrittenName,
@@ -40,7 +42,7 @@ from .objects import Store, open_store
 from .record import MadeWith
 from .refs import Signer
 
-# %% ../../nbs/store/685_versions.ipynb #c495c2fc
+# %% ../../nbs/store/685_versions.ipynb #62941ddd
 VersionNumber = Annotated[int, Meta(ge=1, le=999_999)]
 
 
@@ -56,6 +58,7 @@ class ModelVersion(Document, frozen=True, kw_only=True):
     profile: PlainName = "default"  # of that run
     declared: ModelDeclaration  # as settings.ini said then
     metrics: Mapping[MetricName, Number] = {}  # of its pipeline in that run, by name
+    parameters: Mapping[ParameterName, Plain] = {}  # of its stage and of those behind it, by name
     inputs: Mapping[WrittenName, Digest] = {}  # what its stage loaded, by name
     sources: Mapping[WrittenName, Digest] = {}  # outside data behind it, by name
     upstream: Mapping[Digest, PlainName] = {}  # keys of the records behind it, with their stages

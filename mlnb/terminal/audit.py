@@ -84,7 +84,7 @@ def events_answer(
 
 # %% ../../nbs/terminal/190_audit.ipynb #bf61b9ff
 EVENT_KINDS = (
-    *("init", "trust", "run", "promotion", "publication", "verification_failure", "policy_breach"),
+    *("init", "trust", "run", "version", "promotion", "publication", "verification_failure", "policy_breach"),
     *("deletion", "erasure", "push", "pull", "gc", "repair", "reproduction", "replacement", "violation"),
     *("anchor", "told_late", "retention", "closed_torn_line", "broken_log"),
 )  # of events, here without importing the log

@@ -236,14 +236,21 @@ def sub_verbs(
     name: str,  # of the group
     example: str,  # a whole command line
     about: str,  # help of the group
+    usual: str = "",  # sub-verb that is meant when another word stands in its place
 ) -> typer.Typer:  # for `verb(..., on=...)`
     "A group of sub-verbs."
+
+    class Group(PlainGroup):
+        "Takes a word that is no sub-verb for what the usual one is asked about."
+
+        usual_verb = usual
+
     settings: dict[str, Any] = {
         "invoke_without_command": True,
         "epilog": f"\b\nExample: {example}",
         "help": about,
     }
-    group = typer.Typer(cls=PlainGroup, rich_markup_mode=None, context_settings=HELP, **settings)
+    group = typer.Typer(cls=Group, rich_markup_mode=None, context_settings=HELP, **settings)
     app.add_typer(group, name=name, rich_help_panel=TASKS[task])
     return group
 

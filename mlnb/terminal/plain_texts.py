@@ -68,6 +68,13 @@ class PlainCommand(TyperCommand):
 class PlainGroup(TyperGroup):
     "The same for a command with verbs behind it."
 
+    usual_verb = ""  # that is meant when another word stands in its place
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        "The verb that is asked for."
+        is_other = self.usual_verb and args[0] not in self.commands and not args[0].startswith("-")
+        return super().resolve_command(ctx, [self.usual_verb, *args] if is_other else args)
+
     def get_params(self, ctx: Any) -> list[Any]:
         "Parameters, `--help` among them."
         return taken_as_typed(super().get_params(ctx))
