@@ -329,7 +329,7 @@ Modules:
 - `mlnb.store.user_lines`: Of an error, show the lines that its reader wrote, and no others
 - `mlnb.store.value_limits`: What a value may grow to when it is read, and how many files it may be.
 - `mlnb.store.verdict`: One machine-readable answer of a check, with the sentence that explains it
-- `mlnb.store.version_statements`: Approved, withdrawn, revoked, rebuilt: what people say of a version stands beside it
+- `mlnb.store.version_statements`: Approvals, revocations, rebuilds: what people say of a version stands beside it
 - `mlnb.store.versions`: Models by number, each sealed, none ever changed
 - `mlnb.store.zip_members`: The members of a zip that nobody vouches for, or none of them.
 - `mlnb.terminal.arguments`: Two words behind `-p` that become a name and a value

@@ -4,6 +4,7 @@ nothing half done at any crash point, and no byte of it altered unseen."""
 import json
 import os
 import random
+import re
 
 import pytest
 from msgspec.structs import replace
@@ -14,7 +15,7 @@ from mlnb.care.signing import make_key, trust
 from mlnb.care.verify import verify_store
 from mlnb.care.vouched import signer, standings, store_keys
 from mlnb.flow.heads import at_reference
-from mlnb.flow.registering import candidate_ref, register_model
+from mlnb.flow.registering import candidate_ref, register_model, version_of_run
 from mlnb.sharing.pull import pull
 from mlnb.sharing.push import push, sign_unsigned
 from mlnb.store import crash_points
@@ -23,11 +24,12 @@ from mlnb.store.descriptions import Artifact
 from mlnb.store.digests import sha256
 from mlnb.store.documents import sealed
 from mlnb.store.errors import DefinitionError, IntegrityError, UsageError
-from mlnb.store.model_settings import ModelDeclaration, model_declared
+from mlnb.store.model_settings import ModelDeclaration, model_declared, model_faults
 from mlnb.store.objects import has, open_store, put
 from mlnb.store.record import Record
 from mlnb.store.records import commit
 from mlnb.store.refs import move_ref, read_ref, ref_history
+from mlnb.store.run_entries import RunDocument
 from mlnb.store.settings import read_project
 from mlnb.store.version_statements import VersionStatement, say_of_version, statements_of, why_revoked
 from mlnb.store.versions import (
@@ -298,6 +300,23 @@ def test_bad_declaration_is_a_definition_error_with_its_mend(tmp_path, name):
     assert rule in [one.rule for one in caught.value.problems] and all(
         one.mend for one in caught.value.problems
     )
+
+
+def test_mends_of_declarations_are_taken(tmp_path):
+    said = {"artifact": "fraud/model", "gate": "fraud_gate"}
+    bad = {"groups": "none", "features": "mlnb.fraud", "review_by": "soon"}
+    for key, value in bad.items():
+        (mend,) = [
+            mend for *_, mend in model_faults(said | {key: value}, ["fraud", "fraud_gate"], ["default"])
+        ]
+        code = re.search("`(.+)`", mend)[1].removeprefix(f"{key} = ")
+        assert [*model_faults(said | {key: code}, ["fraud", "fraud_gate"], ["default"])] == []
+
+
+def test_run_without_the_model_names_the_command_that_makes_it(store):
+    with pytest.raises(UsageError) as caught:
+        version_of_run(store, "fraud", SAID, RunDocument(run=RUN, pipeline="fraud", state="committed"), "why")
+    assert caught.value.mend == "`mlnb run fraud` makes it"
 
 
 def test_declaration_is_read_back_as_it_was_written(tmp_path):
