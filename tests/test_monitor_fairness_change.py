@@ -133,6 +133,19 @@ def test_who_compares_more_is_surer_of_nothing(before, now, among):
     assert WORDS.index(of_many.verdict) <= WORDS.index(alone.verdict)
 
 
+@settings(max_examples=60, deadline=None)
+@given(FIGURES, FIGURES, st.floats(0.01, 0.99))
+def test_reason_says_what_the_changes_are(before, now, limit):
+    found = fairness_change(report_of(before), report_of(now), limit)
+    sure = [abs(one.change.value) for one in found.changes if one.is_sure]
+    if found.verdict == "ok":
+        said = f"{len(sure)} of {len(found.changes)} figures moved for certain, not by more than {limit:g}: "
+        assert found.reason.startswith(said) if sure else found.reason.endswith(" moved for certain")
+        assert max(sure, default=0) <= limit
+    if found.verdict in ("warn", "fail"):
+        assert max(sure) > limit and f"more than {limit:g}" in found.reason
+
+
 def test_a_change_that_chance_explains_never_warns():
     before, now = ({"a": dict.fromkeys(MOVED_METRICS, (value, 0.3))} for value in (0.3, 0.6))
     found = fairness_change(report_of(before), report_of(now))

@@ -19,13 +19,12 @@ import pandas as pd
 
 from .group_gaps import OF_SCORES, JudgedFigure, Span, judged_figure, spans_of
 from mlnb.models.group_metrics import (
-    RATES,
     DrawnFigure,
     GroupedRows,
     calibration_figure,
     cell_counts,
     n_seen,
-    rate_figure,
+    rate_figures,
     roc_auc_figure,
 )
 from mlnb.models.groups import (
@@ -172,7 +171,7 @@ def _score_figures(rows: GroupedRows, weights: np.ndarray) -> dict[str, DrawnFig
 def _figures(rows: GroupedRows, table: JudgedTable) -> dict[str, DrawnFigure]:
     "All figures of some groups."
     counts = cell_counts(rows, table.weights.shape[1])
-    figures = {name: rate_figure(name, rows, counts, table.weights) for name in RATES}
+    figures = rate_figures(rows, counts, table.weights)
     return figures | (_score_figures(rows, table.weights) if table.has_score else {})
 
 

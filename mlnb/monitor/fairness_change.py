@@ -169,10 +169,11 @@ def _by_size(changes: Iterable[GroupChange]) -> list[GroupChange]:
 def _all_small(changes: Sequence[GroupChange], limit: float) -> str:
     "Say that nothing moved far, and how much moved surely."
     n_groups = len({tuple(one.group.items()) for one in changes})
-    said = f"no figure of {counted(n_groups, 'group')} moved by more than {limit:g}"
     n_sure = sum(one.is_sure for one in changes)
-    most = f"; {n_sure} of {len(changes)} moved surely, most of all {change_in_words(changes[0], limit)}"
-    return said + (most if n_sure else ", all within chance")
+    if not n_sure:
+        return f"no figure of {counted(n_groups, 'group')} moved for certain"
+    said = f"{n_sure} of {counted(len(changes), 'figure')} moved for certain, not by more than {limit:g}"
+    return f"{said}: most of all {change_in_words(changes[0], limit)}"
 
 
 def _verdict_of_changes(changes: Sequence[GroupChange], metrics: Sequence[str], limit: float) -> Verdict:
