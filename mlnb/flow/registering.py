@@ -43,8 +43,8 @@ def results_of_run(
     }
     return {unit: record for unit, record in found.items() if record is not None}
 
-# %% ../../nbs/flow/340_registering.ipynb #f23bbca1
-def _makers_of(record: Record, makers: Mapping[tuple[str, str], list[Record]]) -> Iterator[Record]:
+# %% ../../nbs/flow/340_registering.ipynb #36e2dba7
+def _records_read(record: Record, makers: Mapping[tuple[str, str], list[Record]]) -> Iterator[Record]:
     "The records of a run that one of them read from."
     for written, one in each_described(record.given):
         name = parse_name(written)
@@ -63,7 +63,7 @@ def records_behind(
             makers.setdefault((name, one.digest), []).append(other)
     found, waiting = {record.key: record}, [record]
     while waiting:
-        new = {one.key: one for one in _makers_of(waiting.pop(), makers) if one.key not in found}
+        new = {one.key: one for one in _records_read(waiting.pop(), makers) if one.key not in found}
         found |= new
         waiting += new.values()
     return [one for key, one in found.items() if key != record.key]
