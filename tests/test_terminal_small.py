@@ -201,7 +201,9 @@ def test_run_at_a_terminal_moves_its_lines_and_nothing_else(make_project):
 @pytest.mark.parametrize("name", [v for v in COMMANDS if not v.startswith(("audit", "push", "pull"))])
 def test_example_of_a_verb_fits_a_line_and_names_what_there_is(name):
     import_verbs([])
-    command = typer.main.get_command(app).commands[name]
+    command = typer.main.get_command(app)
+    for word in name.split():
+        command = command.commands[word]
     line = command.epilog.removeprefix("\b\nExample: ")
     assert line.startswith("mlnb ")
     assert len(line) <= 80 - len("  Example: "), "a folded line cannot be pasted"

@@ -25,11 +25,11 @@ from ..store.settings import Project
 from ..store.version_statements import VersionStatement, statements_of
 from ..store.versions import ModelVersion, read_version, read_versions
 
-# %% ../../nbs/history/090_models.ipynb #77a678c7
+# %% ../../nbs/history/090_models.ipynb #7f324b8b
 class NamedModel(NamedTuple):
     "A model as somebody names it."
 
-    name: str  # in settings.ini
+    name: str  # as settings.ini has it
     declared: ModelDeclaration
     ref: str | None  # number or alias; None = the model as a whole
 
@@ -72,12 +72,12 @@ def version_named(
         raise UsageError(f"there is no `{model.name}@{model.ref}`", listed)
     return found[0]
 
-# %% ../../nbs/history/090_models.ipynb #98d30733
+# %% ../../nbs/history/090_models.ipynb #9f91ad81
 class SaidRow(JsonStruct, frozen=True):
     "What somebody said of a version."
 
     by: str  # who said it
-    at_utc: str  # when
+    at_utc: str  # when [ISO 8601, UTC]
     reason: str = ""  # why, one sentence
     gate: str | UnsetType | None = UNSET  # key of the gate's record that was read
     first: str | UnsetType | None = UNSET  # output that differed first
@@ -86,7 +86,7 @@ class SaidRow(JsonStruct, frozen=True):
 class RegisteredRow(JsonStruct, frozen=True, kw_only=True):
     "A version of a model."
 
-    version: int  # its number
+    version: int  # number of the version
     digest: str  # of the model
     run: str  # that made it
     created_utc: str  # when it was registered
@@ -103,7 +103,7 @@ class ModelRow(JsonStruct, frozen=True):
     name: str
     artifact: str
     aliases: dict[str, int | None]  # number by alias; None for what no version is
-    versions: list[RegisteredRow]  # newest first
+    versions: list[RegisteredRow]  # the newest first
 
 
 def _said_row(one: VersionStatement) -> SaidRow:
@@ -146,7 +146,7 @@ def model_row(
     meant = {alias: numbers.get(digest) for alias, digest in aliases.items()}
     return ModelRow(model.name, model.declared.artifact, meant, rows)
 
-# %% ../../nbs/history/090_models.ipynb #4ad57e08
+# %% ../../nbs/history/090_models.ipynb #61c209c3
 class Differing(JsonStruct, frozen=True):
     "Something that two versions say differently; None = one of them has none."
 
@@ -165,9 +165,9 @@ class VersionDiff(JsonStruct, frozen=True, kw_only=True):
     "Two versions side by side."
 
     a: str  # as people write it
-    b: str  # likewise
+    b: str  # the other one
     metrics: list[Differing]  # of the runs that made them
-    parameters: list[Differing]  # that counted
+    parameters: list[Differing]  # that counted in keys
     data: list[Differing]  # digests of inputs and outside data, by name
     code: list[Differing]  # digests of notebook and modules, by name
     packages: list[Differing]  # versions, by distribution
@@ -195,7 +195,7 @@ def diff_versions(
         declared=_members_apart(a.declared.as_dict(), b.declared.as_dict()),
     )
 
-# %% ../../nbs/history/090_models.ipynb #ca18c85e
+# %% ../../nbs/history/090_models.ipynb #f0ac0baa
 class InventoryRow(JsonStruct, frozen=True, kw_only=True):
     "A model as an inventory lists it."
 
@@ -210,7 +210,7 @@ class InventoryRow(JsonStruct, frozen=True, kw_only=True):
     versions: int  # that are registered
     champion: int | None  # number of the version in production
     candidate: int | None
-    revoked: list[int]  # numbers
+    revoked: list[int]  # numbers of versions
     review_by: str | None
     is_overdue: bool  # whether that day is over
 

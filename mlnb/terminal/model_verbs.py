@@ -128,7 +128,7 @@ def answer_model_show(version: Version) -> Answer:
     document = {"model": found.model, **one.as_dict(), "about": found.as_dict()}
     return Answer(document, lambda: _show_version(found, one))
 
-# %% ../../nbs/terminal/200_model_verbs.ipynb #7a6382a2
+# %% ../../nbs/terminal/200_model_verbs.ipynb #8f27afe5
 _DIFF_PARTS = ("metrics", "parameters", "data", "code", "packages", "declared")
 
 
@@ -151,7 +151,7 @@ def diff_lines(
 
 @verb("models", "diff", "mlnb model diff fraud@champion fraud@candidate", on=model_app)
 def answer_model_diff(a: Version, b: Version) -> Answer:
-    "Lay two versions side by side: metrics, data, code, packages."
+    "Lay two versions side by side: metrics, data, code."
     from mlnb.history.models import diff_versions, version_named
 
     project, store, _ = open_project()
@@ -160,7 +160,7 @@ def answer_model_diff(a: Version, b: Version) -> Answer:
     same = f"{found.a} and {found.b} say the same"
     return Answer(found.as_dict(), lambda: show_table(["part", "name", found.a, found.b], rows, same))
 
-# %% ../../nbs/terminal/200_model_verbs.ipynb #f3ad139d
+# %% ../../nbs/terminal/200_model_verbs.ipynb #670f26ed
 def _as_csv(rows: list[dict[str, Any]]) -> str:
     "Rows as a CSV file, with a head."
     text = io.StringIO()
@@ -187,13 +187,13 @@ def answer_inventory(
 
     def show() -> None:
         if as_csv and plain:
-            print(_as_csv(plain), end="")
+            show_lines(*_as_csv(plain).splitlines())
         else:
             show_table(shown, rows, none)
 
     return Answer({"models": plain}, show)
 
-# %% ../../nbs/terminal/200_model_verbs.ipynb #0d608816
+# %% ../../nbs/terminal/200_model_verbs.ipynb #1c9a002b
 WhyChanged = Annotated[str, typer.Option("--reason", help="Why, one sentence; kept for ever.")]
 
 
@@ -202,7 +202,7 @@ def answer_register(
     version: Annotated[str, typer.Argument(metavar="MODEL@RUN", help="A model, and the run that made it.")],
     reason: WhyChanged = "registered by hand",
 ) -> Answer:
-    "Give the model of any run a number; it is the candidate then."
+    "Give the model of any run a number, and make it candidate."
     from mlnb.flow.registering import register_model, version_of_run
     from mlnb.history.models import named_model
     from mlnb.store.runs import read_run
