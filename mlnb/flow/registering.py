@@ -9,7 +9,7 @@ Registering stands at the end of a run and never makes one fail: who is killed b
 __all__ = ['results_of_run', 'records_behind', 'version_of_run', 'candidate_ref', 'point_candidate', 'register_model',
            'register_models']
 
-# %% ../../nbs/flow/340_registering.ipynb #8ce57399
+# %% ../../nbs/flow/340_registering.ipynb #6a9b8901
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -19,7 +19,7 @@ from ..care.vouched import signer
 from .heads import head_name
 from .run_document import Run
 from .steps import Plan
-from ..store.descriptions import Artifact, each_described
+from ..store.descriptions import each_described
 from ..store.digests import digest_of
 from ..store.errors import LockedError, UsageError
 from ..store.model_settings import ModelDeclaration

@@ -10,7 +10,7 @@ __all__ = ['NamedModel', 'named_model', 'aliases_of', 'version_named', 'SaidRow'
            'standing_approvals', 'model_row', 'Differing', 'VersionDiff', 'diff_versions', 'InventoryRow',
            'inventory_row']
 
-# %% ../../nbs/history/090_models.ipynb #d5d47ba3
+# %% ../../nbs/history/090_models.ipynb #7f397d57
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from typing import Any, NamedTuple
@@ -24,7 +24,7 @@ from ..store.model_settings import ModelDeclaration
 from ..store.objects import Store
 from ..store.settings import Project
 from ..store.version_statements import VersionStatement, statements_of
-from ..store.versions import ModelVersion, read_version, read_versions
+from ..store.versions import ModelVersion, read_versions
 
 # %% ../../nbs/history/090_models.ipynb #7f324b8b
 class NamedModel(NamedTuple):

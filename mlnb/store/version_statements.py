@@ -9,7 +9,7 @@ Its name is the digest of what it says. So two people can say something at the s
 __all__ = ['SaidWord', 'STATEMENT_PLACE', 'STATEMENT_FORM', 'VersionStatement', 'statement_place', 'statement_files',
            'say_of_version', 'statements_of', 'kind_beside', 'home_of_version', 'why_revoked']
 
-# %% ../../nbs/store/700_version_statements.ipynb #472ee529
+# %% ../../nbs/store/700_version_statements.ipynb #4232ca3c
 import re
 from pathlib import Path
 from typing import Any, Literal
@@ -18,7 +18,7 @@ from .border import Digest, Document, Moment, PlainName
 from .digests import digest_of
 from .disk import found_below, write_durably
 from .documents import read_document, sealed
-from .objects import Store, open_store
+from .objects import Store
 from .refs import Signer
 from .versions import ModelVersion, VersionNumber, version_place
 

@@ -10,7 +10,7 @@ __all__ = ['VersionNumber', 'VERSION_PLACE', 'VERSION_FORM', 'ModelVersion', 've
            'read_version', 'is_alias', 'alias_ref', 'version_of_artifact', 'Registered', 'register_version',
            'lost_versions']
 
-# %% ../../nbs/store/690_versions.ipynb #27917f50
+# %% ../../nbs/store/690_versions.ipynb #93edea45
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -36,9 +36,9 @@ from .descriptions import Artifact
 from .disk import found_below, is_present, write_durably
 from .documents import read_document, sealed
 from .errors import UsageError
-from .model_settings import ModelDeclaration, model_declared
+from .model_settings import ModelDeclaration
 from .names import is_name
-from .objects import Store, open_store
+from .objects import Store
 from .record import MadeWith
 from .refs import Signer
 
