@@ -42,7 +42,7 @@ FIRST_DAY, N_WEEKS = 70, 5  # frauds ramp up before, and what 30 days say of a t
 HOLIDAY = "2018-07-12"  # the Thursday of the last week
 KINDS = {"grocery": 0.4, "travel": 0.2, "fuel": 0.15, "leisure": 0.1, "health": 0.08, "other": 0.07}
 NUMBERS_OF_PEOPLE = ("AGEP", "predicted_probability")
-OURS = "mlnb drift and quality"
+OURS = "mlnb"
 BY_CARD = Sampling("card", "week", "when")
 
 Severities = dict[str, float]  # name of a column -> what was measured over its threshold; from 1 on an alarm
@@ -365,7 +365,7 @@ def judge(before, now):
     found = said(drifted, before, now, names, "jensen_shannon")
     others = [said(missing, before, now, names), said(unseen, before, now, texts)]
     both = {name: max(found[name], *(one.get(name, 0.0) for one in others)) for name in names}
-    return {"NannyML drift": found, "NannyML with its quality": both}
+    return {"NannyML, drift alone": found, "NannyML": both}
 """
 
 
@@ -405,11 +405,7 @@ def judged(case: Case, peers: list[Peer], folder: Path) -> dict[str, Severities]
     moved = severities_of_drift(case.windows, 0.1, 0.2)
     broken = severities_of_quality(case.windows)
     sooner = severities_of_drift(case.windows, 0.05, 0.1)
-    found = {
-        "mlnb drift": moved,
-        OURS: together(moved, broken),
-        f"{OURS}, `warn=.05`": together(sooner, broken),
-    }
+    found = {"mlnb drift": moved, OURS: together(moved, broken), "mlnb, `warn=.05`": together(sooner, broken)}
     files = [folder / f"{name}.parquet" for name in ("reference", "current")]
     if peers:
         for frame, file in zip(case.windows[:2], files, strict=True):
@@ -442,13 +438,13 @@ def named(one: Told, factor: float) -> set[str]:
     return {name for name, value in one.severities.items() if value >= factor}
 
 
-def cell(of_case: list[Told], factor: float) -> str:
-    "How many windows raised an alarm, and in how many the broken column alone was named."
+def n_caught(of_case: list[Told], factor: float) -> str:
+    "How many windows raised an alarm; in brackets in how many only broken columns were named, if fewer."
     alarms = [one for one in of_case if named(one, factor)]
     if not of_case[0].size:
         return str(len(alarms))
     right = sum(named(one, factor) <= {*(one.broken or ["(repeated)"])} for one in alarms)
-    return f"{len(alarms)} ({right})"
+    return f"{len(alarms)}" if right == len(alarms) else f"{len(alarms)} ({right})"
 
 
 def factor_of(told: list[Told], kind: str, tool: str, n_allowed: int) -> float:
@@ -465,33 +461,35 @@ def n_false(told: list[Told], kind: str, tool: str) -> int:
     return sum(bool(named(one, 1.0)) for one in told if (one.kind, one.tool, one.size) == (kind, tool, ""))
 
 
-def print_table(told: list[Told], kind: str, factors: dict[str, float]) -> None:
-    "A row for each case, a column for each tool."
+def print_table(told: list[Told], kind: str, columns: list[tuple[str, str, float]]) -> None:
+    "A row for each case, with its sizes; a column for each tool and factor."
     of_kind = [one for one in told if one.kind == kind]
-    print("| " + " | ".join([kind, "size", *factors]) + " |")
-    print("| " + " | ".join(["---"] * 2 + ["---:"] * len(factors)) + " |")
-    for name, size in dict.fromkeys((one.case, one.size) for one in of_kind):
-        those = [one for one in of_kind if (one.case, one.size) == (name, size)]
-        cells = [cell([one for one in those if one.tool == tool], factor) for tool, factor in factors.items()]
-        print("| " + " | ".join([name, size or "no fault", *cells]) + " |")
+    print("| " + " | ".join([kind, *(heading for heading, _, _ in columns)]) + " |")
+    print("| " + " | ".join(["---"] + ["---:"] * len(columns)) + " |")
+    for name in dict.fromkeys(one.case for one in of_kind):
+        cells = [
+            " · ".join(n_caught(those, factor) for those in by_size(of_kind, name, tool))
+            for _, tool, factor in columns
+        ]
+        print("| " + " | ".join([name, *cells]) + " |")
+
+
+def by_size(told: list[Told], case: str, tool: str) -> list[list[Told]]:
+    "What a tool said of a case, the plain ones and then the slight ones."
+    found = [one for one in told if (one.case, one.tool) == (case, tool)]
+    return [[one for one in found if one.size == size] for size in dict.fromkeys(one.size for one in found)]
 
 
 def print_all(told: list[Told]) -> None:
-    "As they come, and with as many false alarms as mlnb."
+    "A table for each kind: tools as they come, then those whose thresholds were raised."
     tools = [*dict.fromkeys(one.tool for one in told)]
     for kind in dict.fromkeys(one.kind for one in told):
         n_allowed = n_false(told, kind, OURS)
-        print(f"\n{kind}, as they come\n")
-        print_table(told, kind, dict.fromkeys(tools, 1.0))
-        factors = {
-            tool: factor_of(told, kind, tool, n_allowed) for tool in tools if not tool.startswith("mlnb")
-        }
-        if factors:
-            print(
-                f"\n{kind}, thresholds raised until no more than {n_allowed} windows without a fault alarm\n"
-            )
-            print_table(told, kind, factors)
-            print("\nraised by", ", ".join(f"{tool} {factor:.2f}" for tool, factor in factors.items()))
+        n_windows = len([one for one in told if (one.kind, one.tool, one.size) == (kind, OURS, "")])
+        factors = {tool: factor_of(told, kind, tool, n_allowed) for tool in tools if "mlnb" not in tool}
+        raised = [(f"{tool}, raised × {factor:.1f}", tool, factor) for tool, factor in factors.items()]
+        print(f"\n{n_allowed} of {n_windows} windows without a fault alarm {OURS}\n")
+        print_table(told, kind, [*((tool, tool, 1.0) for tool in tools), *raised])
 
 
 def ask_all(seeds: range, peers: list[Peer], folder: Path) -> Iterator[Told]:
