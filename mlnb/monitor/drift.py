@@ -93,7 +93,9 @@ def _require_once(names: Sequence[Sequence[str]], name: Any, what: str) -> None:
         n = held.count(name)
         if n != 1:
             said = f"`{what}={name}`: the {window} window has {n or 'no'} such column{'s' if n else ''}"
-            raise UsageError(said, did_you_mean(name, held) if not n else "rename all but one of them")
+            raise UsageError(
+                said, did_you_mean(name, dict.fromkeys(held)) if not n else "rename all but one of them"
+            )
 
 
 def require_known(
