@@ -7894,6 +7894,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                             'mlnb/terminal/audit_entries.py')},
             'mlnb.terminal.check_answers': { 'mlnb.terminal.check_answers.code_of_check': ( 'terminal/check_answers.html#code_of_check',
                                                                                             'mlnb/terminal/check_answers.py'),
+                                             'mlnb.terminal.check_answers.require_page': ( 'terminal/check_answers.html#require_page',
+                                                                                           'mlnb/terminal/check_answers.py'),
                                              'mlnb.terminal.check_answers.write_page': ( 'terminal/check_answers.html#write_page',
                                                                                          'mlnb/terminal/check_answers.py')},
             'mlnb.terminal.checks': { 'mlnb.terminal.checks.Compared': ('terminal/checks.html#compared', 'mlnb/terminal/checks.py'),

@@ -112,7 +112,9 @@ def require_known(
     if sampling.season is not None and not isinstance(sampling.season, str):
         raise UsageError(f"`season={sampling.season!r:.80}` is no season", 'write `season="week"`')
     if sampling.season is not None and sampling.time is None:
-        raise UsageError("a season needs a time", "name the column that has it with `time`")
+        raise UsageError(
+            "a season needs a time", "name its column with `time`, on the command line `--time COL`"
+        )
     return None if columns is None else require_names(columns, [name for held in names for name in held])
 
 
