@@ -150,6 +150,7 @@ Modules:
 - `mlnb.models.training`: Fit a classifier on named inputs, and score with exactly those
 - `mlnb.monitor.chance`: How large a distance may be although nothing has moved
 - `mlnb.monitor.check_pages`: A verdict in plain words first, then what moved and how surely
+- `mlnb.monitor.cluster_samples`: The same few cards on every day, so that a month of days still knows how sure it is
 - `mlnb.monitor.clusters`: Rows that belong together are fewer observations than they seem
 - `mlnb.monitor.column_drift`: Large and certain: when a column has drifted
 - `mlnb.monitor.columns`: Which columns of two data windows can be compared, and why the others cannot

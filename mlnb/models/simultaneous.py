@@ -143,7 +143,7 @@ class Spread(NamedTuple):
     interval: Interval  # of the widest gap, whichever pair it is of
     widest: PairGap  # pair that differs most
     surest: PairGap  # pair that differs most surely
-    deviation: float  # standard error of the widest gap; infinite where none is known
+    deviation: float  # standard error of the widest gap; may be infinite
     reach: float  # from the widest gap to the end by which it is judged
 
 

@@ -31,7 +31,7 @@ Page = Annotated[str | None, typer.Option("--out", metavar="PAGE.html", help="Wr
 
 def require_page(
     out: str | None,  # where a page is to be written; None = nowhere
-) -> None:  # raises `UsageError`
+) -> None:  # raises `UsageError` for another name
     "Refuse a name that no browser opens, before anything is computed."
     if out is not None and Path(out).suffix.lower() not in (".html", ".htm"):
         raise UsageError(f"`--out {out}` names no page", "give a file that ends in .html")
