@@ -3483,6 +3483,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                    'mlnb/monitor/check_pages.py'),
                                           'mlnb.monitor.check_pages._figure': ( 'monitor/check_pages.html#_figure',
                                                                                 'mlnb/monitor/check_pages.py'),
+                                          'mlnb.monitor.check_pages._least_share': ( 'monitor/check_pages.html#_least_share',
+                                                                                     'mlnb/monitor/check_pages.py'),
                                           'mlnb.monitor.check_pages._rows_compared': ( 'monitor/check_pages.html#_rows_compared',
                                                                                        'mlnb/monitor/check_pages.py'),
                                           'mlnb.monitor.check_pages._share': ( 'monitor/check_pages.html#_share',
