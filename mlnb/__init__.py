@@ -152,9 +152,11 @@ Modules:
 - `mlnb.models.training`: Fit a classifier on named inputs, and score with exactly those
 - `mlnb.monitor.chance`: How large a distance may be although nothing has moved
 - `mlnb.monitor.check_pages`: A verdict in plain words first, then what moved and how surely
+- `mlnb.monitor.cluster_samples`: The same few cards on every day, so that a month of days still knows how sure it is
 - `mlnb.monitor.clusters`: Rows that belong together are fewer observations than they seem
 - `mlnb.monitor.column_drift`: Large and certain: when a column has drifted
 - `mlnb.monitor.columns`: Which columns of two data windows can be compared, and why the others cannot
+- `mlnb.monitor.counted_clusters`: What clusters have in each bin says how sure a window is, without its rows
 - `mlnb.monitor.distances`: How far apart two samples of numbers, or two counts of categories, are
 - `mlnb.monitor.domain`: Can a model tell the rows of two windows apart, and by which columns?
 - `mlnb.monitor.drift`: Has the distribution of a column moved, by how much, and is that more than chance?

@@ -380,3 +380,24 @@ def test_any_columns_give_a_document_or_an_error_of_usage_with_a_mend(columns, n
         assert refused.mend
     else:
         assert report.verdict in ("ok", "warn", "fail", "not_computable")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["difference", "ratio"])
+def test_smallest_gap_that_is_said_to_be_seen_fails_in_four_tables_of_five(kind):
+    limit = {
+        "selection_rate" if kind == "difference" else "selection_rate_ratio": 0.1
+        if kind == "difference"
+        else 0.8
+    }
+
+    def gap_of(lower, seed):
+        draw = np.random.default_rng(seed)
+        given = np.concatenate([draw.random(800) < 0.5, draw.random(800) < lower])
+        table = pd.DataFrame({"g": np.repeat(["a", "b"], 800), "y": draw.random(1600) < 0.5, "given": given})
+        found = fairness(table, FairnessColumns(label="y", groups=["g"], prediction="given"), limit)
+        return next(gap for gap in found.gaps if gap.kind == kind and gap.limit)
+
+    seen = np.mean([gap_of(0.5, seed).smallest_seen for seed in range(10)])
+    lower = 0.5 - seen if kind == "difference" else 0.5 * seen
+    assert 0.65 < np.mean([gap_of(lower, seed).verdict == "fail" for seed in range(80)]) < 0.95

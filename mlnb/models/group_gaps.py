@@ -140,11 +140,11 @@ POWER_Z = 0.841621  # 80th percentile of the normal distribution
 
 
 def _smallest_seen(limit: Limit, spread: Spread) -> float | None:
-    "The difference that fails in 80 % of such tables."
-    if limit.kind == "ratio" or limit.value is None:
+    "The difference, or ratio, that fails in 80 % of such tables; a ratio of 0 where none below would."
+    if limit.value is None:
         return None
-    reach = spread.widest.interval.value - spread.widest.interval.low
-    return limit.value + reach + POWER_Z * spread.deviation
+    beyond = spread.reach + POWER_Z * spread.deviation
+    return max(0.0, limit.value - beyond) if limit.kind == "ratio" else limit.value + beyond
 
 
 def _is_beyond(limit: Limit, value: float) -> bool:

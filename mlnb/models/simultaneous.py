@@ -143,7 +143,8 @@ class Spread(NamedTuple):
     interval: Interval  # of the widest gap, whichever pair it is of
     widest: PairGap  # pair that differs most
     surest: PairGap  # pair that differs most surely
-    deviation: float  # standard error of the widest gap
+    deviation: float  # standard error of the widest gap; may be infinite
+    reach: float  # from the widest gap to the end by which it is judged
 
 
 def _pair_gap(
@@ -168,7 +169,8 @@ def widest_difference(
     widest, surest = (_pair_gap(gaps, low, high, place, largest) for place in places)
     ends = (max(0.0, float(low.max())), min(largest, float(high.max())))
     deviation = float(np.sqrt(pairs.variances[widest.most, widest.least]))
-    return Spread(Interval(widest.interval.value, *ends), widest, surest, deviation)
+    reach = pairs.critical * deviation
+    return Spread(Interval(widest.interval.value, *ends), widest, surest, deviation, reach)
 
 # %% ../../nbs/models/070_simultaneous.ipynb #3bd3f356
 def _fieller(pairs: Pairs) -> tuple[np.ndarray, np.ndarray]:
@@ -196,4 +198,5 @@ def smallest_ratio(
     low, high = (np.maximum(ends.T, 0.0) + apart for ends in _fieller(pairs))
     widest, surest = (_pair_gap(ratios, low, high, int(one.argmin())) for one in (ratios + apart, high))
     ends = (min(1.0, float(low.min())), min(1.0, float(high.min())))
-    return Spread(Interval(widest.interval.value, *ends), widest, surest, 0.0)
+    reach = float(high[widest.most, widest.least]) - widest.interval.value
+    return Spread(Interval(widest.interval.value, *ends), widest, surest, reach / pairs.critical, reach)

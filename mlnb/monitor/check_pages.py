@@ -275,6 +275,11 @@ def _verdict_read(word: str) -> str:
     return word.replace("_", " ")
 
 
+def _least_share(value: float | None) -> str:
+    "A share that may be very small."
+    return "< 0.1%" if value is not None and value < 0.001 else _share(value)
+
+
 def quality_page(
     document: dict[str, Any],  # what `quality` gave
     notes: Iterable[str] = (),  # what is to be said of the file
@@ -282,20 +287,20 @@ def quality_page(
     "A page of a judged batch."
     rules = [
         [
-            one["rule"],
+            one["rule"].replace("_", " "),
             _verdict_read(one["verdict"]),
             "–" if one["count"] is None else f"{one['count']:,}",
-            _share(one["smallest_seen"]),
+            _least_share(one["smallest_seen"]),
             one["reason"],
         ]
-        for one in document["rules"]
+        for one in sorted(document["rules"], key=lambda one: _ORDER[one["verdict"]])
     ]
     columns = [
         [
             name,
             _verdict_read(found["verdict"]),
-            found["rule"] or "–",
-            _share(found["smallest_seen"]),
+            (found["rule"] or "–").replace("_", " "),
+            _least_share(found["smallest_seen"]),
             found["why"],
         ]
         for name, found in _worst_first(document["columns"])

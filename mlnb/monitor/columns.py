@@ -63,7 +63,7 @@ def require_name(
         mend = "give the name of one column, as text"
         raise UsageError(f"{what} {name!r:.80} is no name of a column", mend)
     if name not in known:
-        raise UsageError(f"no window has a column `{name}`", did_you_mean(name, known))
+        raise UsageError(f"no window has a column `{name}`", did_you_mean(name, dict.fromkeys(known)))
     return name
 
 

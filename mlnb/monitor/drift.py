@@ -93,7 +93,9 @@ def _require_once(names: Sequence[Sequence[str]], name: Any, what: str) -> None:
         n = held.count(name)
         if n != 1:
             said = f"`{what}={name}`: the {window} window has {n or 'no'} such column{'s' if n else ''}"
-            raise UsageError(said, did_you_mean(name, held) if not n else "rename all but one of them")
+            raise UsageError(
+                said, did_you_mean(name, dict.fromkeys(held)) if not n else "rename all but one of them"
+            )
 
 
 def require_known(
@@ -110,7 +112,9 @@ def require_known(
     if sampling.season is not None and not isinstance(sampling.season, str):
         raise UsageError(f"`season={sampling.season!r:.80}` is no season", 'write `season="week"`')
     if sampling.season is not None and sampling.time is None:
-        raise UsageError("a season needs a time", "name the column that has it with `time`")
+        raise UsageError(
+            "a season needs a time", "name its column with `time`, on the command line `--time COL`"
+        )
     return None if columns is None else require_names(columns, [name for held in names for name in held])
 
 

@@ -17,10 +17,23 @@ import numpy as np
 import pandas as pd
 
 from .chance import jensen_shannon_noise, jensen_shannon_p_value, ks_noise, ks_p_value
+from mlnb.monitor.cluster_samples import (
+    NO_BINS,
+    ClusterSample,
+    bins_by_cluster,
+    levels_by_cluster,
+    merged_samples,
+    merged_tables,
+    noise_of_levels,
+    sample_clusters,
+    size_of_bins,
+    size_of_gaps,
+)
+from .clusters import CategoryNoise
 from .column_drift import DriftLimits, finding, outcome, require_limits
-from .columns import UNREADABLE, columns_by_name, floats, kind_of
+from .columns import UNREADABLE, columns_by_name, floats, kind_of, require_frames
 from .distances import jensen_shannon
-from .drift import summary_of
+from .drift import Sampling, require_known, summary_of
 from .measures import MIN_VALUES, Measured
 from ..store.errors import UsageError
 from ..store.verdict import Verdict, result
@@ -80,14 +93,46 @@ def _of_column(held: list[pd.Series]) -> WindowProfile:
     return {"kind": kind, "n": len(there), "missing": len(values) - len(there)} | kept
 
 
+def _of_clusters(held: pd.Series, sample: ClusterSample, places: np.ndarray) -> dict[str, Any]:
+    "What remembered clusters have of a column; raises `TypeError` for values without hashes."
+    kind, there = kind_of(held), held.notna().to_numpy()
+    values, of_values = held[there], places[there]
+    if kind == "number":
+        return {"by_cluster": bins_by_cluster(floats(values), of_values, len(sample.ids))}
+    if kind in ("category", "boolean"):
+        kept = of_values >= 0
+        texts = [*map(str, values[kept])]
+        return {"by_cluster": levels_by_cluster(texts, of_values[kept], len(sample.ids))}
+    return {}
+
+
+def _with_clusters(
+    kept: WindowProfile, held: list[pd.Series], sample: ClusterSample, places: np.ndarray
+) -> Any:
+    "What is kept of a column, with what remembered clusters have of it."
+    return kept if "why" in kept else kept | _of_clusters(held[0], sample, places)
+
+
 def profile_of(
     frame: pd.DataFrame,  # a window, any number of rows
-) -> WindowProfile:  # plain values, ready for `save`
+    cluster: str | None = None,  # column that says what belongs together, e.g. a card
+) -> WindowProfile:  # plain values, ready for `save`; raises `UsageError`
     "What a comparison needs of a window."
-    return {
-        "rows": len(frame),
-        "columns": {name: _of_column(held) for name, held in columns_by_name(frame).items()},
-    }
+    require_frames(frame=frame)
+    require_known([[str(name) for name in frame.columns]] * 2, None, Sampling(cluster))
+    by_name = columns_by_name(frame)
+    columns = {name: _of_column(held) for name, held in by_name.items() if name != cluster}
+    if cluster is None:
+        return {"rows": len(frame), "columns": columns}
+    sample, places = sample_clusters(frame, cluster)
+    counted = {name: _with_clusters(kept, by_name[name], sample, places) for name, kept in columns.items()}
+    return {"rows": len(frame), "columns": counted, "clusters": {"column": cluster} | sample._asdict()}
+
+
+def _sample_in(profile: WindowProfile) -> ClusterSample | None:
+    "The clusters that a profile remembers; None when it was made without."
+    kept = profile.get("clusters")
+    return None if kept is None else ClusterSample(kept["ids"], kept["rows"], kept["is_all"])
 
 # %% ../../nbs/monitor/100_profiles.ipynb #f4bbe0e4
 def _numbers_in(column: WindowProfile) -> np.ndarray:
@@ -138,6 +183,38 @@ def _merged_column(columns: Sequence[WindowProfile]) -> WindowProfile:
     return {"kind": kind} | sums | kept
 
 
+def _merged_by_cluster(
+    columns: Sequence[WindowProfile], samples: Sequence[ClusterSample], into: ClusterSample, kind: str
+) -> list[Any]:
+    "What remembered clusters have of a column in all parts."
+    nothing: Any = NO_BINS if kind == "number" else {}
+    parts = zip(samples, columns, strict=True)
+    having = [(sample, one["by_cluster"]) for sample, one in parts if "by_cluster" in one]
+    return merged_tables(having, into, nothing)
+
+
+def _cluster_column(parts: Sequence[WindowProfile]) -> str | None:
+    "The column that says what belongs together, the same in all parts."
+    names = [None if "clusters" not in part else part["clusters"]["column"] for part in parts]
+    if len({*names}) > 1:
+        said = " and ".join(sorted({f"`{name}`" if name else "none" for name in names}))
+        raise UsageError(f"the profiles know other clusters: {said}", "make all of them with one `cluster`")
+    return names[0]
+
+
+def _add_clusters(parts: Sequence[WindowProfile], whole: WindowProfile, by_name: Any) -> WindowProfile:
+    "Give merged columns what remembered clusters have of them."
+    cluster = _cluster_column(parts)
+    if cluster is None:
+        return whole
+    samples = [found for found in map(_sample_in, parts) if found is not None]
+    into = merged_samples(samples)
+    for name, column in whole["columns"].items():
+        if "values" in column or "levels" in column:
+            column["by_cluster"] = _merged_by_cluster(by_name(name), samples, into, column["kind"])
+    return whole | {"clusters": {"column": cluster} | into._asdict()}
+
+
 def merged(
     profiles: Iterable[WindowProfile],  # of parts that share no row, at least one
 ) -> WindowProfile:  # of all of them together; raises `UsageError`
@@ -147,13 +224,18 @@ def merged(
         raise UsageError("there are no profiles to merge", "give at least one")
     names = dict.fromkeys(name for part in parts for name in part["columns"])
 
-    def column(part: WindowProfile, name: str) -> WindowProfile:
-        return part["columns"].get(name) or {"kind": "empty", "n": 0, "missing": part["rows"]}
+    def by_name(name: str) -> list[WindowProfile]:
+        empty = [{"kind": "empty", "n": 0, "missing": part["rows"]} for part in parts]
+        return [part["columns"].get(name) or one for part, one in zip(parts, empty, strict=True)]
 
-    columns = {name: _merged_column([column(part, name) for part in parts]) for name in names}
-    return {"rows": sum(part["rows"] for part in parts), "columns": columns}
+    columns = {name: _merged_column(by_name(name)) for name in names}
+    whole = {"rows": sum(part["rows"] for part in parts), "columns": columns}
+    return _add_clusters(parts, whole, by_name)
 
 # %% ../../nbs/monitor/100_profiles.ipynb #293ce2a0
+_Samples = tuple[ClusterSample | None, ClusterSample | None]  # of both windows
+
+
 def _shares_below(column: WindowProfile, at: np.ndarray) -> np.ndarray:
     "Share of a column at or below each value, never too large."
     passed = np.concatenate([[0], np.cumsum(column["counts"])])
@@ -167,20 +249,46 @@ def number_error(
     return column["slack"] / max(1, column["n"])
 
 
+def _size_of(column: WindowProfile) -> float:
+    "Observations that the numbers of a column are."
+    return size_of_bins(column["by_cluster"], column["n"]) if "by_cluster" in column else column["n"]
+
+
 def _numbers_measured(before: WindowProfile, now: WindowProfile) -> Measured:
     "Kolmogorov-Smirnov distance of two profiles."
     at = np.concatenate([_numbers_in(before), _numbers_in(now)])
     distance = float(np.abs(_shares_below(before, at) - _shares_below(now, at)).max())
-    n, m = before["n"], now["n"]
+    n, m = _size_of(before), _size_of(now)
     return Measured("ks", distance, n, m, partial(ks_noise, n, m), ks_p_value(distance, n, m))
+
+
+def _levels_noise(before: WindowProfile, now: WindowProfile, n_levels: int) -> CategoryNoise:
+    "Observations that the categories of two columns are."
+    both = (before, now)
+    if n_levels < 2 or not all("by_cluster" in one for one in both):
+        return CategoryNoise(before["n"], now["n"], n_levels - 1)
+    found = noise_of_levels([one["by_cluster"] for one in both], [one["levels"] for one in both])
+    return CategoryNoise(max(1.0, found.n), max(1.0, found.m), found.freedom)
+
+
+def _n_there(column: WindowProfile) -> list[int]:
+    "Values of each remembered cluster."
+    return [sum(has.values()) if isinstance(has, dict) else sum(has) for has in column["by_cluster"]]
+
+
+def _few_clusters(before: WindowProfile, now: WindowProfile) -> str:
+    "Why too few clusters have a value; empty when enough have, or none are counted."
+    known = [one for one in (before, now) if "by_cluster" in one]
+    n_least = min((sum(n > 0 for n in _n_there(one)) for one in known), default=MIN_VALUES)
+    said = "cluster" if n_least == 1 else "clusters"
+    return "" if n_least >= MIN_VALUES else f"{n_least} {said} in a window, at least {MIN_VALUES} are needed"
 
 
 def _levels_measured(before: WindowProfile, now: WindowProfile) -> Measured:
     "Jensen-Shannon distance of two profiles."
     names = [*dict.fromkeys([*before["levels"], *now["levels"]])]
     counts = [np.array([one["levels"].get(name, 0) for name in names]) for one in (before, now)]
-    distance, n, m = jensen_shannon(*counts), before["n"], now["n"]
-    freedom = len(names) - 1
+    distance, (n, m, freedom) = jensen_shannon(*counts), _levels_noise(before, now, len(names))
     noise = partial(jensen_shannon_noise, n, m, freedom)
     return Measured("jensen_shannon", distance, n, m, noise, jensen_shannon_p_value(distance, n, m, freedom))
 
@@ -196,16 +304,33 @@ def _measured(before: WindowProfile, now: WindowProfile) -> Measured | str:
     n_least = min(before["n"], now["n"])
     if n_least < MIN_VALUES:
         return f"{n_least} values in a window, at least {MIN_VALUES} are needed"
+    few = _few_clusters(before, now)
+    if few:
+        return few
     return _numbers_measured(before, now) if kinds[0] == "number" else _levels_measured(before, now)
 
 
-def _profile_gap(before: WindowProfile, now: WindowProfile) -> tuple[Measured | None, list[float]]:
+def _rows_worth(column: WindowProfile, sample: ClusterSample | None) -> float:
+    "Observations that the rows of a column are, for the share of missing values; 0 for too few clusters."
+    n_rows = column["n"] + column["missing"]
+    if sample is None:
+        return n_rows
+    if len(sample.ids) < MIN_VALUES:
+        return 0
+    there = _n_there(column) if "by_cluster" in column else [0] * len(sample.ids)
+    return size_of_gaps(there, sample.rows, n_rows)
+
+
+def _profile_gap(
+    before: WindowProfile, now: WindowProfile, samples: _Samples
+) -> tuple[Measured | None, list[float]]:
     "How much the share of missing values changed, and both shares; None where too few rows could say."
-    rows = [one["n"] + one["missing"] for one in (before, now)]
-    shares = [one["missing"] / max(1, n) for one, n in zip((before, now), rows, strict=True)]
-    if min(rows) < MIN_VALUES:
+    columns = (before, now)
+    rows = [one["n"] + one["missing"] for one in columns]
+    shares = [one["missing"] / max(1, n) for one, n in zip(columns, rows, strict=True)]
+    n, m = (_rows_worth(one, sample) for one, sample in zip(columns, samples, strict=True))
+    if min(*rows, n * MIN_VALUES, m * MIN_VALUES) < MIN_VALUES:
         return None, shares
-    n, m = rows
     distance = abs(shares[1] - shares[0])
     return Measured("null_share", distance, n, m, partial(ks_noise, n, m), ks_p_value(distance, n, m)), shares
 
@@ -227,11 +352,13 @@ def _profile_facts(before: WindowProfile | None, now: WindowProfile | None) -> d
     }
 
 
-def _column_found(before: WindowProfile, now: WindowProfile | None, limits: DriftLimits) -> dict[str, Any]:
+def _column_found(
+    before: WindowProfile, now: WindowProfile | None, limits: DriftLimits, samples: _Samples
+) -> dict[str, Any]:
     "What was found out about one column of two profiles."
     if now is None:
         return _profile_facts(before, now) | finding(Verdict("fail", "missing in the current window"))
-    gap, shares = _profile_gap(before, now)
+    gap, shares = _profile_gap(before, now, samples)
     return _profile_facts(before, now) | finding(
         *outcome(_measured(before, now), gap, shares, limits), limits
     )
@@ -258,8 +385,13 @@ def profile_drift(
     timed = [name for name, one in before.items() if name in now and _says_nothing_in(one)]
     names = [name for name in before if name not in timed]
     shared = limits._replace(alpha=alpha / max(1, len(names)))
-    judged = {name: _column_found(before[name], now.get(name), shared) for name in names}
+    _cluster_column([reference, current])
+    samples = (_sample_in(reference), _sample_in(current))
+    judged = {name: _column_found(before[name], now.get(name), shared, samples) for name in names}
     share, verdict = summary_of(judged)
-    rows = {"rows": [reference["rows"], current["rows"]], "clusters": None}
+    rows = {
+        "rows": [reference["rows"], current["rows"]],
+        "clusters": [one.n for one in samples if one is not None] or None,
+    }
     aside = [name for name in now if name not in before] + timed
     return result(verdict, judged, **rows, drifted_share=share, set_aside=aside)

@@ -241,7 +241,9 @@ def check_key(
 # %% ../../nbs/monitor/045_quality.ipynb #1177a0e4
 def _said_of_violation(violation: Violation) -> str:
     "A violation as a reason; of a whole column with what to do about it."
-    return f"{violation.message}; {violation.mend}" if violation.level == "table" else violation.message
+    if violation.level == "rows":
+        return violation.message
+    return f"{violation.message}; {violation.mend.removesuffix('?')}"  # a full stop will follow
 
 
 def schema_findings(

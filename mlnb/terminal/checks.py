@@ -18,7 +18,7 @@ from typing import Annotated, Any
 import typer
 
 from ..store.errors import UsageError
-from .check_answers import Page, code_of_check, write_page
+from .check_answers import Page, code_of_check, require_page, write_page
 from .frame import Answer, Json, verb
 from .output import show_lines, show_table
 from .wanted_columns import column_names_in, wanted_tables
@@ -150,6 +150,7 @@ def drift_of_files(
     as_json: Json = False,
 ) -> Answer:
     "Compare two tables: which columns have moved, and how surely."
+    require_page(out)
     _require_options(how)
     tables = _compared_tables((reference, current), how)
     document = _drift_of([table.frame for table in tables], how)
@@ -244,6 +245,7 @@ def quality_of_file(
     as_json: Json = False,
 ) -> Answer:
     "Judge a table: columns, missing and repeated rows, key, schema."
+    require_page(out)
     document, notes = _quality_of(file, how)
 
     def page() -> str:

@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from ..store.errors import UsageError
-from .check_answers import Page, code_of_check, write_page
+from .check_answers import Page, code_of_check, require_page, write_page
 from .frame import Answer, Json, verb
 from .output import show_lines, show_table
 
@@ -129,6 +129,7 @@ def fairness_of_file(
     from mlnb.models.fairness import fairness
     from mlnb.sources.loose_tables import read_loose
 
+    require_page(out)
     limits = limits_said(asked.limit)
     table = read_loose(file, _columns_needed(asked))
     report = fairness(table.frame, _meaning_of(asked), limits)

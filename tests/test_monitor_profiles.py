@@ -1,0 +1,157 @@
+"""Profiles with clusters: days in any order are the same month, which is as sure as all of its rows are."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose
+
+from mlnb.fraud.simulator import simulate
+from mlnb.monitor.cluster_samples import _digest_of, sample_clusters, size_of_bins
+from mlnb.monitor.clusters import clusters_in
+from mlnb.monitor.counted_clusters import counts_by_cluster, size_of_counts, ventiles
+from mlnb.monitor.drift import Sampling, drift
+from mlnb.monitor.profiles import merged, profile_drift, profile_of
+from mlnb.store.errors import UsageError
+
+
+def day(seed, n=120, n_cards=600):
+    draw = np.random.default_rng(seed)
+    frame = pd.DataFrame(
+        {
+            "card": [None if one % 97 == 0 else f"c{one}" for one in draw.integers(0, n_cards, n)],
+            "amount": np.where(draw.random(n) < 0.1, np.nan, draw.normal(size=n)),
+            "shop": draw.choice(["a", "b", "c"], n),
+        }
+    )
+    return frame if draw.random() < 0.7 else frame.drop(columns="shop")
+
+
+def of_clusters(profile):
+    return profile["clusters"], {name: one.get("by_cluster") for name, one in profile["columns"].items()}
+
+
+@settings(max_examples=10, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(st.lists(st.integers(0, 2**32), min_size=3, max_size=6, unique=True), st.randoms())
+def test_days_in_any_order_and_grouping_are_one_month(seeds, random):
+    days = [profile_of(day(seed), "card") for seed in seeds]
+    at_once = merged(days)
+    random.shuffle(days)
+    cut = random.randint(1, len(days) - 1)
+    grouped = merged([merged(days[:cut]), merged(days[cut:])])
+    assert of_clusters(grouped) == of_clusters(at_once)
+    for name, one in at_once["columns"].items():
+        assert (grouped["columns"][name]["n"], grouped["columns"][name]["missing"]) == (
+            one["n"],
+            one["missing"],
+        )
+    read = json.loads(json.dumps(at_once, allow_nan=False))
+    assert profile_drift(read, grouped) == profile_drift(at_once, grouped)
+    assert (
+        profile_drift(read, grouped)["clusters"][0]
+        == sample_clusters(pd.concat([day(seed) for seed in seeds], ignore_index=True), "card")[0].n
+    )
+
+
+def test_names_of_clusters_have_the_same_digest_in_any_process_and_type():
+    assert [_digest_of(one) for one in (7, 7.0, np.int8(7), "7")] == ["dbd23343f825e25f"] * 4
+    assert len({_digest_of(one) for one in (None, "", "None", 0, 7.5, "\ud800")}) == 6
+    assert _digest_of(None) == _digest_of(np.nan) == _digest_of(pd.NaT) == _digest_of(pd.NA)
+
+
+@pytest.mark.parametrize("n_cards", [1, 29])
+def test_few_clusters_are_not_judged_however_many_rows_they_have(n_cards):
+    draw = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {"card": np.arange(900) % n_cards, "x": draw.normal(size=900), "c": ["a", "b"] * 450}
+    )
+    frame["gaps"] = frame.x.where(frame.card > n_cards / 2)
+    found = profile_drift(profile_of(frame, "card"), profile_of(frame.assign(gaps=frame.x), "card"))
+    assert {one["status"] for one in found["columns"].values()} == {"not_computable"}
+    assert (found["verdict"], found["clusters"]) == ("not_computable", [n_cards, n_cards])
+
+
+@pytest.mark.parametrize(
+    ("ask", "said"),
+    [
+        (lambda one: profile_of(one, "crad"), "did you mean `card`?"),
+        (lambda one: profile_of(one, 0), "is no name of a column"),
+        (lambda one: profile_of([1]), "no frame"),
+        (
+            lambda one: profile_of(one.assign(card=[[n] for n in range(len(one))]), "card"),
+            "cannot be counted",
+        ),
+        (lambda one: merged([profile_of(one), profile_of(one, "card")]), "with one `cluster`"),
+        (lambda one: profile_drift(profile_of(one), profile_of(one, "card")), "with one `cluster`"),
+        (lambda one: merged([profile_of(one, "amount"), profile_of(one, "card")]), "with one `cluster`"),
+    ],
+)
+def test_question_about_other_clusters_is_an_error_of_usage(ask, said):
+    with pytest.raises(UsageError) as caught:
+        ask(day(1))
+    assert said in str(caught.value)
+
+
+def test_profile_of_any_clusters_is_an_answer():
+    frame = day(1)
+    for odd in (
+        frame[:0],
+        frame[:1],
+        frame.assign(card=None),
+        frame.assign(amount=None, shop=[[1]] * len(frame)),
+    ):
+        kept = profile_of(odd, "card")
+        assert profile_drift(merged([kept, kept]), kept)["verdict"] in ("not_computable", "fail")
+        assert json.dumps(profile_drift(profile_of(frame, "card"), kept), allow_nan=False)
+
+
+PAYMENTS = ("TX_AMOUNT", "TERMINAL_ID", "HOUR", "WEEKDAY")
+
+
+@pytest.fixture(scope="module")
+def fortnight():
+    rows = simulate(n_days=14, n_customers=3000, n_terminals=2000)
+    hours = {"HOUR": rows.TX_DATETIME.dt.hour, "WEEKDAY": rows.TX_DATETIME.dt.day_name()}
+    return rows.assign(**hours)[["CUSTOMER_ID", "TX_TIME_DAYS", *PAYMENTS]]
+
+
+@pytest.mark.slow
+def test_design_effects_of_days_are_those_of_all_rows(fortnight):
+    days = [rows for _, rows in fortnight.groupby("TX_TIME_DAYS")]
+    kept = merged([profile_of(rows, "CUSTOMER_ID") for rows in days])
+    for name in PAYMENTS[:3]:
+        values, cards = fortnight[name].to_numpy(float), clusters_in(fortnight, "CUSTOMER_ID")
+        edges = np.unique(ventiles(values))
+        counts = counts_by_cluster(np.searchsorted(edges, values), len(edges) + 1, cards)
+        exact = size_of_counts(counts, len(values))
+        assert_allclose(size_of_bins(kept["columns"][name]["by_cluster"], len(fortnight)), exact, rtol=0.35)
+
+
+@pytest.mark.slow
+def test_halves_of_cards_raise_no_alarm_by_cards_and_many_by_rows(fortnight):
+    alarms = {None: 0, "CUSTOMER_ID": 0}
+    for seed in range(20):
+        cards = np.random.default_rng(seed).permutation(3000)[:1500]
+        is_one = fortnight.CUSTOMER_ID.isin(cards)
+        for cluster in alarms:
+            halves = []
+            for half in (fortnight[is_one], fortnight[~is_one]):
+                days = [rows.drop(columns="TX_TIME_DAYS") for _, rows in half.groupby("TX_TIME_DAYS")]
+                halves.append(merged([profile_of(rows, cluster) for rows in days]))
+            found = profile_drift(*halves, warn=1e-6, alpha=0.05)["columns"]
+            alarms[cluster] += any(found[name]["status"] == "drift" for name in PAYMENTS)
+    assert alarms["CUSTOMER_ID"] <= 3 < 10 < alarms[None]
+
+
+@pytest.mark.slow
+def test_what_moved_is_seen_by_profiles_with_clusters_as_by_rows(fortnight):
+    is_one = fortnight.CUSTOMER_ID % 2 == 0
+    before, now = fortnight[is_one], fortnight[~is_one].assign(TX_AMOUNT=lambda rows: rows.TX_AMOUNT * 2)
+    found = profile_drift(profile_of(before, "CUSTOMER_ID"), profile_of(now, "CUSTOMER_ID"))
+    exact = drift(before, now, sampling=Sampling("CUSTOMER_ID"))
+    for name in PAYMENTS:
+        assert found["columns"][name]["status"] == exact["columns"][name]["status"]
+        assert_allclose(found["columns"][name]["noise"], exact["columns"][name]["noise"], rtol=0.3)
