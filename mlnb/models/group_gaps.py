@@ -140,11 +140,11 @@ _POWER_Z = 0.841621  # 80th percentile of the normal distribution
 
 
 def _smallest_seen(limit: Limit, spread: Spread) -> float | None:
-    "The difference, or ratio, that fails in 80 % of such tables; None where it is judged by nothing."
-    if limit.value is None:
+    "The difference that fails in 80 % of such tables."
+    if limit.kind == "ratio" or limit.value is None:
         return None
-    reach = (spread.critical + _POWER_Z) * spread.deviation
-    return max(0.0, limit.value - reach) if limit.kind == "ratio" else limit.value + reach
+    reach = spread.widest.interval.value - spread.widest.interval.low
+    return limit.value + reach + _POWER_Z * spread.deviation
 
 
 def _is_beyond(limit: Limit, value: float) -> bool:
@@ -250,7 +250,7 @@ def _found_gap(limit: Limit, names: GroupNames, places: np.ndarray, spread: Spre
 def _spread(pairs: Pairs, limit: Limit) -> Spread | None:
     "The gap of groups, of which there are two at least."
     if limit.kind == "ratio":
-        return smallest_ratio(pairs, 1.0 if limit.value is None else limit.value)
+        return smallest_ratio(pairs)
     return widest_difference(pairs, 2.0 if limit.metric == "calibration" else 1.0)
 
 

@@ -10,7 +10,6 @@ __all__ = ['MOST_UNITS', 'Z', 'drawn_units', 'drawn_weights', 'drawn_ratios', 'E
            'group_intervals', 'Pairs', 'pairs_of', 'PairGap', 'Spread', 'widest_difference', 'smallest_ratio']
 
 # %% ../../nbs/models/070_simultaneous.ipynb #323cf8ab
-import math
 from typing import NamedTuple
 
 import numpy as np
@@ -144,8 +143,7 @@ class Spread(NamedTuple):
     interval: Interval  # of the widest gap, whichever pair it is of
     widest: PairGap  # pair that differs most
     surest: PairGap  # pair that differs most surely
-    deviation: float  # standard error of the widest gap, for a ratio near its limit
-    critical: float  # standard errors that the intervals reach to
+    deviation: float  # standard error of the widest gap
 
 
 def _pair_gap(
@@ -170,7 +168,7 @@ def widest_difference(
     widest, surest = (_pair_gap(gaps, low, high, place, largest) for place in places)
     ends = (max(0.0, float(low.max())), min(largest, float(high.max())))
     deviation = float(np.sqrt(pairs.variances[widest.most, widest.least]))
-    return Spread(Interval(widest.interval.value, *ends), widest, surest, deviation, pairs.critical)
+    return Spread(Interval(widest.interval.value, *ends), widest, surest, deviation)
 
 # %% ../../nbs/models/070_simultaneous.ipynb #3bd3f356
 def _fieller(pairs: Pairs) -> tuple[np.ndarray, np.ndarray]:
@@ -186,7 +184,6 @@ def _fieller(pairs: Pairs) -> tuple[np.ndarray, np.ndarray]:
 
 def smallest_ratio(
     pairs: Pairs,  # of rates of two or more groups, 0 or more
-    limit: float = 1.0,  # ratio that it is compared with
 ) -> Spread | None:  # lowest by highest rate; None when all are 0
     "The smallest ratio of all pairs, with an interval that allows for the picking."
     values = pairs.estimates.values
@@ -199,13 +196,4 @@ def smallest_ratio(
     low, high = (np.maximum(ends.T, 0.0) + apart for ends in _fieller(pairs))
     widest, surest = (_pair_gap(ratios, low, high, int(one.argmin())) for one in (ratios + apart, high))
     ends = (min(1.0, float(low.min())), min(1.0, float(high.min())))
-    deviation = _ratio_deviation(pairs, widest, limit)
-    return Spread(Interval(widest.interval.value, *ends), widest, surest, deviation, pairs.critical)
-
-
-def _ratio_deviation(pairs: Pairs, pair: PairGap, ratio: float) -> float:
-    "Standard error of the lower rate less so much of the higher one, as a share of the higher one."
-    low, high = pair.least, pair.most
-    alone, shared = pairs.estimates.variances, pairs.shared[low, high]
-    variance = alone[low] + ratio**2 * alone[high] - 2 * ratio * shared
-    return math.sqrt(max(variance, _LEAST_VARIANCE)) / float(pairs.estimates.values[high])
+    return Spread(Interval(widest.interval.value, *ends), widest, surest, 0.0)
