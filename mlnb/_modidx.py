@@ -3671,6 +3671,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                  'mlnb/monitor/evidently.py'),
                                         'mlnb.monitor.evidently._scored_dataset': ( 'monitor/evidently.html#_scored_dataset',
                                                                                     'mlnb/monitor/evidently.py'),
+                                        'mlnb.monitor.evidently._shown_line': ( 'monitor/evidently.html#_shown_line',
+                                                                                'mlnb/monitor/evidently.py'),
                                         'mlnb.monitor.evidently._undrawable': ( 'monitor/evidently.html#_undrawable',
                                                                                 'mlnb/monitor/evidently.py'),
                                         'mlnb.monitor.evidently._why_no_curves': ( 'monitor/evidently.html#_why_no_curves',

@@ -104,4 +104,5 @@ def test_page_to_explore_shows_its_findings_and_runs_nothing_of_the_data(browser
     browser.until("document.body.innerText.includes('Drift raises an alarm: 1 of 6 columns drifted')")
     browser.until("document.body.innerText.includes('All rows were compared, 900 of the reference')")
     assert browser.everywhere("document.querySelectorAll('img').length") == [0]
+    assert browser.everywhere("document.scrollingElement.scrollWidth <= innerWidth") == [True]
     assert browser.fetched() == []
