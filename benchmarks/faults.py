@@ -36,7 +36,7 @@ from mlnb.monitor.drift import Sampling, drift
 from mlnb.monitor.quality import quality
 from mlnb.monitor.seasons import as_sundays
 
-PEOPLE = Path(__file__).parent.parent / "tests/data/acs_employment_ma.parquet"
+PEOPLE = Path(__file__).parent.parent / "data/acs_employment_ma.parquet"
 N_REFERENCE, N_CURRENT = 20_000, 5_000  # people
 N_CARDS, N_SEEDS = 500, 20
 FIRST_DAY, N_WEEKS = 70, 5  # frauds ramp up before, and what 30 days say of a terminal a week later

@@ -28,18 +28,30 @@ class Section(NamedTuple):
 
 
 _STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; margin: 0 auto; padding: 1rem; max-width: 60rem; color: #1a1a1a }
+body { font: 16px/1.5 system-ui, sans-serif; margin: 0 auto; padding: 1rem; max-width: 60rem; color: #1a1a1a;
+  overflow-wrap: break-word }
 h1 { font-size: 1.5rem; margin: 0.5rem 0 } h2 { font-size: 1.15rem; margin: 1.5rem 0 0.5rem }
+h3 { font-size: 1rem; margin: 1rem 0 0.3rem }
 .verdict { border-left: 0.5rem solid; padding: 0.5rem 1rem; background: #f4f4f4; overflow-wrap: anywhere }
 .ok { border-color: #1b7837 } .warn { border-color: #b35806 } .fail { border-color: #a50026 }
 .not_computable { border-color: #555 } .wide { overflow-x: auto }
 table { border-collapse: collapse; width: 100%; font-size: 0.9rem } th { text-align: left }
 th, td { padding: 0.3rem 0.6rem 0.3rem 0; border-bottom: 1px solid #ddd; vertical-align: top }
-td { overflow-wrap: anywhere } td.figure, th.figure { text-align: right } td.figure { white-space: nowrap }
-td:last-child { min-width: 7rem } code { font-size: 0.95em }
-svg { display: block } footer { margin-top: 2rem; font-size: 0.85rem; color: #555 }
-@media (max-width: 600px) { body { padding: 0.6rem } .rare { display: none } table { font-size: 0.8rem } }
-@media print { .rare { display: table-cell } body { max-width: none } }
+td, tbody th { overflow-wrap: anywhere } tbody th { min-width: 5.5rem } code { font-size: 0.95em }
+td.figure, th.figure { text-align: right } td.figure { white-space: nowrap }
+td:last-child { min-width: 8.5rem }
+svg { display: block; print-color-adjust: exact; -webkit-print-color-adjust: exact }
+@media (max-width: 600px) { body { padding: 0.6rem }
+  thead { display: block; position: absolute; width: 1px; height: 1px; overflow: hidden }
+  thead { clip-path: inset(50%) }
+  table, tbody, tr, tbody th { display: block } tr { border-bottom: 1px solid #ddd; padding: 0.4rem 0 }
+  th, td { border: 0; padding: 0 } td { display: inline-block; margin-right: 0.8rem; max-width: 100% }
+  td:empty { display: none } td[data-label]::before { content: attr(data-label) ": "; color: #555 }
+  td:not(:empty):last-child { display: block } td svg { vertical-align: middle; display: inline-block } }
+@page { margin: 1.3cm }
+@media print { body { max-width: none; padding: 0; font-size: 10pt } table { font-size: 8.5pt }
+  .wide { overflow: visible } td.figure { white-space: normal } td svg { width: 4rem }
+  tr, .verdict { break-inside: avoid } h2, h3 { break-after: avoid } }
 """
 
 
@@ -78,7 +90,6 @@ class Heading(NamedTuple):
 
     text: str  # what stands above the column
     is_figure: bool = False  # whether its cells are numbers
-    is_rare: bool = False  # whether a narrow screen leaves it out
 
 
 class Markup(str):
@@ -87,31 +98,33 @@ class Markup(str):
     __slots__ = ()
 
 
-def _cell_classes(heading: Heading) -> str:
-    "The class of a cell."
-    named = ["figure"] * heading.is_figure + ["rare"] * heading.is_rare
-    return f' class="{" ".join(named)}"' if named else ""
-
-
 def html_table(
     headings: Sequence[Heading],  # of its columns
     rows: Iterable[Sequence[Any]],  # cells of any kind; `Markup` stays as it is
 ) -> str:  # in a box that scrolls; empty without rows
     "A table of a page."
 
-    head = _html_row(headings, [heading.text for heading in headings], ["col"] * len(headings))
-    body = "".join(_html_row(headings, cells, ["row"]) for cells in rows)
+    head = _html_row(headings, [heading.text for heading in headings], "col")
+    body = "".join(_html_row(headings, cells, "row") for cells in rows)
     return (
         body and f'<div class="wide"><table>\n<thead>{head}</thead>\n<tbody>{body}</tbody>\n</table></div>\n'
     )
 
 
-def _html_row(headings: Sequence[Heading], cells: Sequence[Any], scopes: Sequence[str]) -> str:
-    "A line of a table; its first cells head a column or the line, as their scopes say."
+def _html_row(headings: Sequence[Heading], cells: Sequence[Any], scope: str) -> str:
+    "A line of a table; cells that head nothing are labelled for narrow screens."
     shown = [cell if isinstance(cell, Markup) else plain_html(cell) for cell in cells]
-    opened = [f'th scope="{scope}"' for scope in scopes] + ["td"] * (len(cells) - len(scopes))
-    parts = zip(headings, shown, opened, strict=True)
-    return "<tr>" + "".join(f"<{o}{_cell_classes(h)}>{cell}</{o[:2]}>" for h, cell, o in parts) + "</tr>\n"
+    scopes = [scope, *([scope if scope == "col" else ""] * (len(shown) - 1))]  # a line has one head
+    return "<tr>" + "".join(map(_html_cell, headings, shown, scopes)) + "</tr>\n"
+
+
+def _html_cell(heading: Heading, html: str, scope: str = "") -> str:
+    "A cell, or the head of a column or of a line."
+    named = ' class="figure"' if heading.is_figure else ""
+    if scope:
+        return f'<th scope="{scope}"{named}>{html}</th>'
+    label = f' data-label="{escape(heading.text)}"' if heading.text else ""
+    return f"<td{named}{label}>{html}</td>"
 
 
 def distance_bar(
@@ -124,8 +137,9 @@ def distance_bar(
     at = "" if threshold is None else f'<path d="M{min(threshold, 1) * 120:.1f} 0V14" stroke="#1a1a1a"/>'
     colour = "#a50026" if threshold is not None and value >= threshold else "#4393c3"
     return Markup(
-        f'<svg width="120" height="14" role="img" aria-label="{value:.3f}"><rect width="120" height="14" '
-        f'fill="#eee"/><rect width="{min(value, 1) * 120:.1f}" height="14" fill="{colour}"/>{at}</svg>'
+        f'<svg width="120" height="14" viewBox="0 0 120 14" role="img" aria-label="{value:.3f}">'
+        '<rect width="120" height="14" fill="#eee"/>'
+        f'<rect width="{min(value, 1) * 120:.1f}" height="14" fill="{colour}"/>{at}</svg>'
     )
 
 
@@ -160,9 +174,9 @@ DRIFT_HEADINGS = (
     Heading("column"),
     Heading("status"),
     Heading("distance", is_figure=True),
-    Heading("counts from", is_figure=True, is_rare=True),
-    Heading("p-value", is_figure=True, is_rare=True),
-    Heading("missing before, now", is_figure=True, is_rare=True),
+    Heading("counts from", is_figure=True),
+    Heading("p-value", is_figure=True),
+    Heading("missing before, now", is_figure=True),
     Heading("smallest seen", is_figure=True),
     Heading("why"),
 )
@@ -232,7 +246,7 @@ def drift_page(
     notes: Iterable[str] = (),  # what is to be said of the files
 ) -> str:  # a whole HTML document
     "A page of two compared windows."
-    headings = [*DRIFT_HEADINGS[:_BAR_AT], Heading("", is_rare=True), *DRIFT_HEADINGS[_BAR_AT:]]
+    headings = [*DRIFT_HEADINGS[:_BAR_AT], Heading(""), *DRIFT_HEADINGS[_BAR_AT:]]
     rows = [
         [*cells[:_BAR_AT], _bar_of(document["columns"][name]), *cells[_BAR_AT:]]
         for name, cells in drift_cells(document).items()
@@ -264,7 +278,7 @@ _RULE_HEADINGS = [
 _COLUMN_HEADINGS = [
     Heading("column"),
     Heading("verdict"),
-    Heading("rule", is_rare=True),
+    Heading("rule"),
     Heading("smallest seen", is_figure=True),
     Heading("why"),
 ]
@@ -323,7 +337,7 @@ PERFORMANCE_HEADINGS = (
     Heading("before", is_figure=True),
     Heading("now", is_figure=True),
     Heading("lost", is_figure=True),
-    Heading("counts from", is_figure=True, is_rare=True),
+    Heading("counts from", is_figure=True),
     Heading("why"),
 )
 

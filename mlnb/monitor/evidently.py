@@ -150,15 +150,18 @@ _POLICY = (
     "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; font-src data:; "
     "img-src data: blob:"
 )
+_NARROW = (
+    "<style>.MuiPaper-root { overflow-x: auto !important } .MuiGrid-root { max-width: 100% } "
+    ".MuiTypography-root { overflow-wrap: anywhere }</style>"
+)
 _ENCODING = '<meta charset="UTF-8">'
 
 
 def _with_head(start: str, title: str) -> str:
-    "The beginning of a page with a title and a policy."
+    "The beginning of a page with a title, a policy, and room on narrow screens."
     policy = f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
-    return start.replace(
-        _ENCODING, f"{_ENCODING}\n        {policy}\n        <title>{escape(title)}</title>", 1
-    )
+    head = (_ENCODING, policy, f"<title>{escape(title)}</title>", _NARROW)
+    return start.replace(_ENCODING, "\n        ".join(head), 1)
 
 
 def canonical_page(
@@ -200,13 +203,18 @@ class _Table(NamedTuple):
     rows: Iterable[Sequence[str]]
 
 
+def _shown_line(text: str) -> str:
+    "A line of mlnb as Evidently shows it, which has no backticks."
+    return in_one_line(text).replace("`", "")
+
+
 def _findings(said: str, table: _Table, notes: Iterable[str]) -> _Findings:
     "The verdict as a sentence, and a table under what is to be said of it."
-    title = " ".join(full_sentence(in_one_line(note)) for note in notes)
+    title = " ".join(full_sentence(_shown_line(note)) for note in notes)
     cells = [[in_one_line(cell) for cell in row] for row in table.rows]
     names = [heading.text for heading in table.headings]
     shown = widgets.table_data(title=title, column_names=names, data=cells)
-    return _Findings([widgets.header_text(label=in_one_line(said)), shown])
+    return _Findings([widgets.header_text(label=_shown_line(said)), shown])
 
 # %% ../../nbs/monitor/140_evidently.ipynb #9b6fc228
 def _sample_said(drawn: Sequence[int], whole: Sequence[int], seed: int) -> str:

@@ -30,7 +30,7 @@ def interval_strip(
     low, value, high = ((end - least) / (1 - least) * _WIDTH for end in (span.low, span.value, span.high))
     said = f"{span.value:.3f}, {span.low:.3f} to {span.high:.3f}"
     return Markup(
-        f'<svg width="{_WIDTH}" height="14" role="img" aria-label="{said}">'
+        f'<svg width="{_WIDTH}" height="14" viewBox="0 0 {_WIDTH} 14" role="img" aria-label="{said}">'
         f'<rect width="{_WIDTH}" height="14" fill="#eee"/>'
         f'<rect x="{low:.1f}" y="4" width="{max(high - low, 1):.1f}" height="6" fill="#4393c3"/>'
         f'<path d="M{value:.1f} 1V13" stroke="#1a1a1a" stroke-width="2"/></svg>'
@@ -39,10 +39,10 @@ def interval_strip(
 # %% ../../nbs/monitor/150_fairness_page.ipynb #1296e681
 _GAP_HEADINGS = [
     Heading("verdict"),
-    Heading("gap", is_rare=True),
-    Heading("widest", is_figure=True, is_rare=True),
-    Heading("interval", is_figure=True, is_rare=True),
-    Heading("limit", is_figure=True, is_rare=True),
+    Heading("gap"),
+    Heading("widest", is_figure=True),
+    Heading("interval", is_figure=True),
+    Heading("limit", is_figure=True),
     Heading("what was found"),
 ]
 
@@ -72,14 +72,26 @@ def _gap_row(gap: GroupGap) -> list[str]:
     interval = f"{gap.span.low:.3f} to {gap.span.high:.3f}" if gap.span else "–"
     limit = "–" if gap.limit is None else f"{'at least' if gap.kind == 'ratio' else 'at most'} {gap.limit:g}"
     figures = [_gap_figure(gap.span.value if gap.span else None), interval, limit]
-    seen = "" if gap.smallest_seen is None else f"; smallest seen {_gap_figure(gap.smallest_seen)}"
-    return [(gap.verdict or "not judged").replace("_", " "), gap_title(gap), *figures, gap.reason + seen]
+    return [
+        (gap.verdict or "not judged").replace("_", " "),
+        gap_title(gap),
+        *figures,
+        gap.reason + _seen_in_words(gap),
+    ]
+
+
+def _seen_in_words(gap: GroupGap) -> str:
+    "What a gap that is well would have been, had it failed; nothing for any other."
+    if gap.smallest_seen is None:
+        return ""
+    is_none = gap.smallest_seen <= 0 if gap.kind == "ratio" else gap.smallest_seen >= 1
+    return "; no gap would have been seen" if is_none else f"; smallest seen {_gap_figure(gap.smallest_seen)}"
 
 # %% ../../nbs/monitor/150_fairness_page.ipynb #c134383e
 _SPAN_HEADINGS = [
     Heading("group"),
     Heading("value", is_figure=True),
-    Heading("interval", is_figure=True, is_rare=True),
+    Heading("interval", is_figure=True),
     Heading(""),
 ]
 
@@ -98,7 +110,7 @@ def _span_table(groups: Sequence[GroupFigures], metric: str) -> str:
         for group, span in spans
     ]
     spoken = SPOKEN_METRICS[metric]
-    title = f"<p><strong>{spoken[0].upper()}{spoken[1:]}</strong></p>\n"
+    title = f"<h3>{spoken[0].upper()}{spoken[1:]}</h3>\n"
     return title + html_table(_SPAN_HEADINGS, rows) if rows else ""
 
 
@@ -125,7 +137,8 @@ def _groupings(report: FairnessReport) -> dict[tuple[str, ...], list[GroupFigure
 _ABOUT_GAPS = (
     "<p>Each interval holds with 95 % for all groups of its grouping together. A gap <em>fails</em> when its "
     "whole interval is beyond the limit, and <em>warns</em> when its value is. <em>Smallest seen</em> is the "
-    "smallest difference that fails in four tables of five of this size.</p>\n"
+    "smallest gap that fails in four tables of five of this size: <em>ok</em> says nothing of smaller "
+    "ones.</p>\n"
 )
 
 

@@ -100,7 +100,8 @@ VIEWER = """<!doctype html>
 src: url(data:font/woff2;base64,{{ font }}) format("woff2"); }
 .center-align { text-align: center; } .material-icons { font: normal 24px/1 "Material Icons"; \
 text-transform: none; display: inline-block; white-space: nowrap; direction: ltr; }
-.MuiPaper-root { overflow-x: auto !important; } :root { color-scheme: light; } body { background: #fff; \
+.MuiPaper-root { overflow-x: auto !important; } .MuiGrid-root { max-width: 100%; } \
+:root { color-scheme: light; } body { background: #fff; \
 font-family: system-ui, sans-serif; }</style>
 </head>
 <body><div id="root"></div>
