@@ -90,3 +90,10 @@ def test_far_beyond_is_the_same_at_both_ends_and_in_every_unit(seed, unit):
     ends = [far_beyond([before * one, now * one], [Rows(), Rows()]) for one in (unit / 1e3, -unit / 1e3)]
     plain = far_beyond([before, now], [Rows(), Rows()])
     assert {one.distance for one in ends} == {plain.distance} and ends[0].p_value == plain.p_value
+
+
+def test_heavy_tails_are_far_beyond_no_more_often_than_is_stated():
+    draw = np.random.default_rng(0)
+    windows = [(draw.standard_cauchy(60), draw.standard_cauchy(40)) for _ in range(400)]
+    p_values = np.array([far_beyond(both, [Rows(), Rows()]).p_value for both in windows])
+    assert all((p_values <= level).mean() <= level for level in (0.2, 0.05, 0.01))

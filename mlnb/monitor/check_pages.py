@@ -272,7 +272,7 @@ _RULE_HEADINGS = [
     Heading("rule"),
     Heading("verdict"),
     Heading("count", is_figure=True),
-    Heading("smallest seen", is_figure=True, is_rare=True),
+    Heading("smallest seen", is_figure=True),
     Heading("what was found"),
 ]
 _COLUMN_HEADINGS = [

@@ -141,7 +141,8 @@ def outcome(
     "Judge the findings about a column: it is as bad as the worst one."
     thinned = None if gap is None else _gap_verdict(gap, shares, limits)
     if not isinstance(measured, str):
-        others = [_graded(one, limits, said) for said, one in odd]
+        rarer = limits._replace(alpha=limits.alpha / 10)
+        others = [_graded(one, rarer, said) for said, one in odd]
         return worst([_graded(measured, limits), *([thinned] if thinned else []), *others]), measured
     if thinned is None or thinned.word == "ok":
         return Verdict("not_computable", measured), None

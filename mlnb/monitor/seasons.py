@@ -67,15 +67,22 @@ def season_weights(
     return factors[before]
 
 # %% ../../nbs/monitor/060_seasons.ipynb #385de05d
+def _dates_of(holidays: Sequence[str]) -> pd.DatetimeIndex:
+    "Dates of a list of texts; raises `UsageError` for what is none."
+    try:
+        dates = pd.to_datetime(list(holidays), format="%Y-%m-%d")
+    except (TypeError, ValueError):
+        dates = pd.DatetimeIndex([None])
+    if dates.hasnans:
+        raise UsageError(f"{holidays!r:.80} are no dates", "write a list such as `['2026-12-25']`")
+    return dates
+
+
 def as_sundays(
     times: pd.Series,  # of the rows of a window, none missing
     holidays: Sequence[str],  # dates in local time, e.g. `2026-12-25`
 ) -> pd.Series:  # without a zone; raises `UsageError` for what is no date
     "Move the times of holidays to the Sunday of their week."
-    try:
-        dates = pd.to_datetime(list(holidays), format="%Y-%m-%d")
-    except (TypeError, ValueError):
-        raise UsageError(f"{holidays!r:.80} are no dates", "write a list such as `['2026-12-25']`") from None
     local = _times_of(times).dt.tz_localize(None)
-    days = np.where(local.dt.normalize().isin(dates), 6 - local.dt.weekday, 0)
+    days = np.where(local.dt.normalize().isin(_dates_of(holidays)), 6 - local.dt.weekday, 0)
     return local + pd.to_timedelta(days, unit="D")
