@@ -4054,14 +4054,10 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                       'mlnb.monitor.quality.least_share': ('monitor/quality.html#least_share', 'mlnb/monitor/quality.py'),
                                       'mlnb.monitor.quality.new_share': ('monitor/quality.html#new_share', 'mlnb/monitor/quality.py'),
                                       'mlnb.monitor.quality.quality': ('monitor/quality.html#quality', 'mlnb/monitor/quality.py'),
-<<<<<<< HEAD
                                       'mlnb.monitor.quality.schema_findings': ( 'monitor/quality.html#schema_findings',
                                                                                 'mlnb/monitor/quality.py')},
             'mlnb.monitor.seasons': { 'mlnb.monitor.seasons._as_times': ('monitor/seasons.html#_as_times', 'mlnb/monitor/seasons.py'),
-=======
-                                      'mlnb.monitor.quality.require_key': ('monitor/quality.html#require_key', 'mlnb/monitor/quality.py')},
-            'mlnb.monitor.seasons': { 'mlnb.monitor.seasons._dates_of': ('monitor/seasons.html#_dates_of', 'mlnb/monitor/seasons.py'),
->>>>>>> bat
+                                      'mlnb.monitor.seasons._dates_of': ('monitor/seasons.html#_dates_of', 'mlnb/monitor/seasons.py'),
                                       'mlnb.monitor.seasons._times_of': ('monitor/seasons.html#_times_of', 'mlnb/monitor/seasons.py'),
                                       'mlnb.monitor.seasons._weekdays': ('monitor/seasons.html#_weekdays', 'mlnb/monitor/seasons.py'),
                                       'mlnb.monitor.seasons.as_sundays': ('monitor/seasons.html#as_sundays', 'mlnb/monitor/seasons.py'),
