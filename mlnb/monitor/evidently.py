@@ -332,7 +332,7 @@ def _drift_parts(document: dict[str, Any], drawn: Sequence[str], findings: _Find
     return [findings, table]
 
 
-class _Windows(NamedTuple):
+class _TwoFrames(NamedTuple):
     "What was found of two windows, and what there is to draw."
 
     document: dict[str, Any]
@@ -340,7 +340,7 @@ class _Windows(NamedTuple):
     sizes: str  # of the samples, as a phrase
 
 
-def _drawing(windows: _Windows, drawn: Sequence[str], left_out: dict[str, str]) -> tuple[str, str]:
+def _drawing(windows: _TwoFrames, drawn: Sequence[str], left_out: dict[str, str]) -> tuple[str, str]:
     "The page with some columns drawn; or none and the reason."
     document = windows.document
     said = sentence("Drift", Verdict(document["verdict"], document["reason"]))
@@ -350,7 +350,7 @@ def _drawing(windows: _Windows, drawn: Sequence[str], left_out: dict[str, str]) 
     return _run(parts, lambda: [_dataset(_plain_frame(held, kinds)) for held in windows.samples], "Drift")
 
 
-def _undrawable(windows: _Windows, names: Sequence[str]) -> dict[str, str]:
+def _undrawable(windows: _TwoFrames, names: Sequence[str]) -> dict[str, str]:
     "Columns on which Evidently fails, each with its reason."
     reasons = {name: _drawing(windows, [name], {})[1] for name in names}
     return {name: why for name, why in reasons.items() if why}
@@ -367,7 +367,7 @@ def drift_report(
     "Show what `drift` found, with the distributions of a sample."
     samples = [sample(frame, max_rows, seed) for frame in (reference, current)]
     sizes = _sample_said([*map(len, samples)], [len(reference), len(current)], seed)
-    windows = _Windows(document, [columns_by_name(frame) for frame in samples], sizes)
+    windows = _TwoFrames(document, [columns_by_name(frame) for frame in samples], sizes)
     drawn, left_out = _drawn_columns(document, windows.samples, max_columns)
     html, why = _drawing(windows, drawn, left_out) if drawn else ("", "no column can be drawn")
     if drawn and why:
