@@ -161,6 +161,7 @@ Modules:
 - `mlnb.monitor.fairness_page`: The widest gaps between groups, then each group with its intervals
 - `mlnb.monitor.measures`: How far apart a column is in two windows, and how much of that may be chance
 - `mlnb.monitor.performance`: Did the model get worse, once the labels are there?
+- `mlnb.monitor.profile_forms`: What a profile that was kept must be before anything is told from it
 - `mlnb.monitor.profiles`: A window of any length in some kilobytes, to which a day is added without reading the month again
 - `mlnb.monitor.quality`: Is this batch what it should be, before anybody looks at its distribution?
 - `mlnb.monitor.seasons`: A Sunday is no drift of a Friday: compare like with like

@@ -18,12 +18,12 @@ import pandas as pd
 
 from .chance import jensen_shannon_noise, jensen_shannon_p_value, ks_noise, ks_p_value
 from mlnb.monitor.cluster_samples import (
-    NO_BINS,
     ClusterSample,
     bins_by_cluster,
     levels_by_cluster,
+    merged_bins,
+    merged_levels,
     merged_samples,
-    merged_tables,
     noise_of_levels,
     sample_clusters,
     size_of_bins,
@@ -35,6 +35,7 @@ from .columns import UNREADABLE, columns_by_name, floats, kind_of, require_frame
 from .distances import jensen_shannon
 from .drift import Sampling, require_known, summary_of
 from .measures import MIN_VALUES, Measured
+from .profile_forms import require_profile
 from ..store.errors import UsageError
 from ..store.verdict import Verdict, result
 
@@ -187,10 +188,9 @@ def _merged_by_cluster(
     columns: Sequence[WindowProfile], samples: Sequence[ClusterSample], into: ClusterSample, kind: str
 ) -> list[Any]:
     "What remembered clusters have of a column in all parts."
-    nothing: Any = NO_BINS if kind == "number" else {}
     parts = zip(samples, columns, strict=True)
     having = [(sample, one["by_cluster"]) for sample, one in parts if "by_cluster" in one]
-    return merged_tables(having, into, nothing)
+    return merged_bins(having, into) if kind == "number" else merged_levels(having, into)
 
 
 def _cluster_column(parts: Sequence[WindowProfile]) -> str | None:
@@ -219,7 +219,9 @@ def merged(
     profiles: Iterable[WindowProfile],  # of parts that share no row, at least one
 ) -> WindowProfile:  # of all of them together; raises `UsageError`
     "Merge profiles; a column that a part does not have is missing in all its rows."
-    parts = list(profiles)
+    if isinstance(profiles, dict) or not isinstance(profiles, Iterable):
+        raise UsageError("profiles are merged from a list of them", "write `merged([one, other])`")
+    parts = [require_profile(one) for one in profiles]
     if not parts:
         raise UsageError("there are no profiles to merge", "give at least one")
     names = dict.fromkeys(name for part in parts for name in part["columns"])
@@ -377,11 +379,8 @@ def profile_drift(
     alpha: float = 0.001,  # accepted probability of any false alarm, 0..1
 ) -> dict[str, Any]:  # as `drift`, and `error` for each column
     "Compare two windows by their profiles."
-    limits, before, now = (
-        require_limits(DriftLimits(warn, fail, alpha)),
-        reference["columns"],
-        current["columns"],
-    )
+    limits = require_limits(DriftLimits(warn, fail, alpha))
+    before, now = (require_profile(one)["columns"] for one in (reference, current))
     timed = [name for name, one in before.items() if name in now and _says_nothing_in(one)]
     names = [name for name in before if name not in timed]
     shared = limits._replace(alpha=alpha / max(1, len(names)))
