@@ -21,47 +21,50 @@ from ..store.errors import UsageError
 
 # %% ../../nbs/monitor/097_profile_forms.ipynb #f24957fe
 _Count = Annotated[int, Meta(ge=0, le=(1 << 62) - 1)]
-_MOST = 1 << 20  # members of a list in a profile
+_MOST_MEMBERS = 1 << 20  # members of a list in a profile
 
 
-class _Clusters(Struct, frozen=True, forbid_unknown_fields=True):
+class _ClustersKept(Struct, frozen=True, forbid_unknown_fields=True):
     "The clusters that a profile remembers."
 
     column: str
-    ids: Annotated[list[Annotated[str, Meta(pattern="^[0-9a-f]{16}$")]], Meta(max_length=_MOST)]
-    rows: Annotated[list[_Count], Meta(max_length=_MOST)]
+    ids: Annotated[list[Annotated[str, Meta(pattern="^[0-9a-f]{16}$")]], Meta(max_length=_MOST_MEMBERS)]
+    rows: Annotated[list[_Count], Meta(max_length=_MOST_MEMBERS)]
     is_all: bool
 
 
-class _Column(Struct, frozen=True, forbid_unknown_fields=True):
+class _ColumnKept(Struct, frozen=True, forbid_unknown_fields=True):
     "What is kept of a column."
 
     kind: str | None
     n: _Count
     missing: _Count
     why: str | UnsetType = UNSET
-    values: Annotated[list[float | str], Meta(max_length=_MOST)] | UnsetType = UNSET
-    counts: Annotated[list[_Count], Meta(max_length=_MOST)] | UnsetType = UNSET
+    values: Annotated[list[float | str], Meta(max_length=_MOST_MEMBERS)] | UnsetType = UNSET
+    counts: Annotated[list[_Count], Meta(max_length=_MOST_MEMBERS)] | UnsetType = UNSET
     slack: _Count | UnsetType = UNSET
     levels: dict[str, _Count] | UnsetType = UNSET
-    by_cluster: Annotated[list[list[_Count] | dict[str, _Count]], Meta(max_length=_MOST)] | UnsetType = UNSET
+    by_cluster: (
+        Annotated[list[list[_Count] | dict[str, _Count]], Meta(max_length=_MOST_MEMBERS)] | UnsetType
+    ) = UNSET
 
 
-class _Profile(Struct, frozen=True, forbid_unknown_fields=True):
+class _ProfileKept(Struct, frozen=True, forbid_unknown_fields=True):
     "What is kept of a window."
 
     rows: _Count
-    columns: dict[str, _Column]
-    clusters: _Clusters | UnsetType = UNSET
+    columns: dict[str, _ColumnKept]
+    clusters: _ClustersKept | UnsetType = UNSET
 
 # %% ../../nbs/monitor/097_profile_forms.ipynb #90a5fb09
-_INFINITE = {"-inf": -np.inf, "inf": np.inf}  # the first and the last value may be one of these
+_INFINITE_ENDS = {"-inf": -np.inf, "inf": np.inf}  # the first and the last value may be one of these
 
 
 def _rises(values: list[float | str]) -> bool:
     "Whether values are numbers and ascending."
     ends = [
-        _INFINITE.get(one, np.nan) if isinstance(one, str) else one for one in (*values[:1], *values[1:][-1:])
+        _INFINITE_ENDS.get(one, np.nan) if isinstance(one, str) else one
+        for one in (*values[:1], *values[1:][-1:])
     ]
     inner = np.array(values[1:-1])
     if inner.dtype.kind != "f" or not all(isinstance(one, float) for one in ends):
@@ -70,7 +73,7 @@ def _rises(values: list[float | str]) -> bool:
     return bool((np.diff(numbers) > 0).all()) and not np.isnan(numbers).any()
 
 
-def _number_fault(column: _Column) -> str:
+def _number_fault(column: _ColumnKept) -> str:
     "What is wrong with the numbers of a column; empty when nothing is."
     values, counts = column.values, column.counts
     if values is UNSET or counts is UNSET or column.slack is UNSET:
@@ -80,7 +83,7 @@ def _number_fault(column: _Column) -> str:
     return "" if len(values) == len(counts) and sum(counts) == column.n else "its counts do not add up"
 
 
-def _cluster_fault(column: _Column, clusters: _Clusters | UnsetType) -> str:
+def _cluster_fault(column: _ColumnKept, clusters: _ClustersKept | UnsetType) -> str:
     "What is wrong with what clusters have of a column; empty when nothing is."
     held = column.by_cluster
     if held is UNSET:
@@ -90,7 +93,7 @@ def _cluster_fault(column: _Column, clusters: _Clusters | UnsetType) -> str:
     return _bins_fault(held, clusters) if column.kind == "number" else _levels_fault(held, clusters)
 
 
-def _bins_fault(held: list[Any], clusters: _Clusters) -> str:
+def _bins_fault(held: list[Any], clusters: _ClustersKept) -> str:
     "What is wrong with what clusters have of numbers."
     if any(isinstance(one, dict) or len(one) != 20 for one in held):
         return "what its clusters have is of another kind"
@@ -98,7 +101,7 @@ def _bins_fault(held: list[Any], clusters: _Clusters) -> str:
     return "" if (sums <= clusters.rows).all() else "its clusters have too much"
 
 
-def _levels_fault(held: list[Any], clusters: _Clusters) -> str:
+def _levels_fault(held: list[Any], clusters: _ClustersKept) -> str:
     "What is wrong with what clusters have of categories."
     if not all(isinstance(one, dict) for one in held):
         return "what its clusters have is of another kind"
@@ -107,14 +110,14 @@ def _levels_fault(held: list[Any], clusters: _Clusters) -> str:
     return "" if is_fit else "its clusters have too much"
 
 
-def _level_fault(column: _Column) -> str:
+def _level_fault(column: _ColumnKept) -> str:
     "What is wrong with the levels of a column; empty when nothing is."
     if column.levels is UNSET:
         return "it has no levels"
     return "" if sum(column.levels.values()) == column.n else "its levels do not add up"
 
 
-def _form_fault(column: _Column, profile: _Profile) -> str:
+def _form_fault(column: _ColumnKept, profile: _ProfileKept) -> str:
     "What is wrong with a column; empty when nothing is."
     if column.n + column.missing > profile.rows:
         return "it has more rows than the window"
@@ -128,7 +131,7 @@ def _form_fault(column: _Column, profile: _Profile) -> str:
     return "it has values of another kind" if has_more else ""
 
 
-def _clusters_fault(clusters: _Clusters | UnsetType) -> str:
+def _clusters_fault(clusters: _ClustersKept | UnsetType) -> str:
     "What is wrong with the clusters that are remembered; empty when nothing is."
     if clusters is UNSET:
         return ""
@@ -142,7 +145,7 @@ def require_profile(
     "Refuse what is no profile, and one that was changed since it was made."
     mend = "make it anew with `profile_of`"
     try:
-        profile = msgspec.convert(given, _Profile)
+        profile = msgspec.convert(given, _ProfileKept)
     except msgspec.ValidationError as error:
         raise UsageError(f"this is no profile of a window: {error}", mend) from None
     fault = _clusters_fault(profile.clusters)
