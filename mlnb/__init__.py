@@ -167,6 +167,7 @@ Modules:
 - `mlnb.monitor.oddities`: Few rows, plainly wrong: values far beyond the reference, and one value that is suddenly common
 - `mlnb.monitor.performance`: Did the model get worse, once the labels are there?
 - `mlnb.monitor.planted`: Break a good window on purpose, to see what the checks would have said
+- `mlnb.monitor.profile_forms`: What a profile that was kept must be before anything is told from it
 - `mlnb.monitor.profiles`: A window of any length in some kilobytes, to which a day is added without reading the month again
 - `mlnb.monitor.quality`: Is this batch what it should be, before anybody looks at its distribution?
 - `mlnb.monitor.seasons`: A Sunday is no drift of a Friday: compare like with like

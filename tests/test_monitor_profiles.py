@@ -34,7 +34,7 @@ def of_clusters(profile):
     return profile["clusters"], {name: one.get("by_cluster") for name, one in profile["columns"].items()}
 
 
-@settings(max_examples=10, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=4, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(st.lists(st.integers(0, 2**32), min_size=3, max_size=6, unique=True), st.randoms())
 def test_days_in_any_order_and_grouping_are_one_month(seeds, random):
     days = [profile_of(day(seed), "card") for seed in seeds]
@@ -155,3 +155,65 @@ def test_what_moved_is_seen_by_profiles_with_clusters_as_by_rows(fortnight):
     for name in PAYMENTS:
         assert found["columns"][name]["status"] == exact["columns"][name]["status"]
         assert_allclose(found["columns"][name]["noise"], exact["columns"][name]["noise"], rtol=0.3)
+
+
+HOSTILE = [
+    None,
+    -1,
+    2**70,
+    1.5,
+    float("nan"),
+    float("inf"),
+    True,
+    "",
+    "inf",
+    "x" * 9,
+    [],
+    {},
+    [1],
+    {"a": 1},
+    [[0] * 20],
+]
+
+
+def places_in(plain, path=()):
+    "Every place in plain values, from the outside to the inside."
+    yield path
+    inner = plain.items() if isinstance(plain, dict) else enumerate(plain) if isinstance(plain, list) else ()
+    for key, value in inner:
+        yield from places_in(value, (*path, key))
+
+
+def spoilt(plain, path, value):
+    "Plain values with another one at a place."
+    if not path:
+        return value
+    changed = dict(plain) if isinstance(plain, dict) else list(plain)
+    changed[path[0]] = spoilt(plain[path[0]], path[1:], value)
+    return changed
+
+
+@settings(max_examples=30, deadline=None, derandomize=True)
+@given(st.data())
+def test_profile_that_was_changed_is_refused_or_adds_up(data):
+    kept = json.loads(json.dumps(profile_of(day(1, n=60, n_cards=40), "card")))
+    whole = profile_of(day(1), "card")
+    path = data.draw(st.sampled_from([path for path in places_in(kept) if len(path) < 5]))
+    odd = spoilt(kept, path, data.draw(st.sampled_from(HOSTILE)))
+    for ask in (
+        lambda: profile_drift(whole, odd),
+        lambda: profile_drift(odd, whole),
+        lambda: merged([odd, kept]),
+    ):
+        try:
+            assert json.dumps(ask(), allow_nan=False)
+        except UsageError as error:
+            assert error.mend
+
+
+@pytest.mark.parametrize("odd", [None, 0, "profile", [], {}, {"rows": 1}, [1], {"a": {}}, float("nan")])
+def test_what_is_no_profile_is_an_error_of_usage(odd):
+    kept = profile_of(day(1))
+    for ask in (lambda: merged(odd), lambda: merged([odd]), lambda: profile_drift(kept, odd)):
+        with pytest.raises(UsageError):
+            ask()
