@@ -51,7 +51,7 @@ SERIES = {
     "levels": lambda n: pd.Series(pd.Categorical([("low", "high", None)[k % 3] for k in range(n)])),
     "levels of numbers": lambda n: pd.Series(pd.Categorical([k % 3 for k in range(n)], ordered=True)),
     "times": lambda n: pd.Series([MOMENT] * n),
-    "times of zones": lambda n: pd.Series([MOMENT] * n).dt.tz_localize("Europe/Berlin"),
+    "times of zones": lambda n: pd.Series([MOMENT] * n, dtype="datetime64[ns, Europe/Berlin]"),
     "times of two zones": lambda n: pd.Series(
         [MOMENT.tz_localize(("UTC", "Asia/Tokyo")[k % 2]) for k in range(n)], dtype=object
     ),
