@@ -15,9 +15,7 @@ from hypothesis import strategies as st
 
 from mlnb.monitor.check_pages import drift_page, quality_page
 from mlnb.monitor.drift import drift
-from mlnb.monitor.evidently import drift_report
 from mlnb.monitor.quality import quality
-from mlnb.publish.frames import read_report
 
 WORDS = {"ok", "warn", "fail", "not_computable"}
 MOMENT = pd.Timestamp("2026-11-28 05:00")
@@ -51,7 +49,7 @@ SERIES = {
     "levels": lambda n: pd.Series(pd.Categorical([("low", "high", None)[k % 3] for k in range(n)])),
     "levels of numbers": lambda n: pd.Series(pd.Categorical([k % 3 for k in range(n)], ordered=True)),
     "times": lambda n: pd.Series([MOMENT] * n),
-    "times of zones": lambda n: pd.Series([MOMENT] * n).dt.tz_localize("Europe/Berlin"),
+    "times of zones": lambda n: pd.Series([MOMENT] * n, dtype="datetime64[ns, Europe/Berlin]"),
     "times of two zones": lambda n: pd.Series(
         [MOMENT.tz_localize(("UTC", "Asia/Tokyo")[k % 2]) for k in range(n)], dtype=object
     ),
@@ -129,6 +127,9 @@ def check_any(before, now, is_explored, kinds=()):
     assert {*found["columns"], *found["set_aside"]} == {*judged["columns"]} == named
     pages = [drift_page(found), quality_page(judged)]
     if is_explored:
+        from mlnb.monitor.evidently import drift_report
+        from mlnb.publish.frames import read_report
+
         page = drift_report(before, now, found)
         assert {*page.drawn, *page.left_out} == {*found["columns"]}
         failing = [why for why in [page.why_plain, *page.left_out.values()] if "Evidently" in why]
