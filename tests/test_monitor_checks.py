@@ -339,3 +339,30 @@ def test_model_of_many_rows_uses_some_of_them_and_says_how_many():
     wide = pd.DataFrame(np.random.default_rng(0).normal(size=(60_000, 120))).rename(columns=str)
     found = domain_drift(wide[:30_000], wide[30_000:])
     assert (found["rows"], found["verdict"]) == ([8_333, 8_333], "ok") and found["smallest_seen"] < 0.6
+
+
+def test_a_longer_reference_hides_no_rows_that_came_twice():
+    draw = np.random.default_rng(0)
+
+    def week():
+        return pd.DataFrame({"shop": draw.integers(0, 200, 2000), "amount": draw.integers(1, 60, 2000)})
+
+    month, now = pd.concat([week() for _ in range(4)]), week()
+    doubled = pd.concat([now[:1800], now[:200]])
+    found = [rule_of(quality(month, one, n_expected=2000), "repeated") for one in (now, doubled)]
+    assert found == ["ok", "warn"]
+
+
+def test_new_cards_come_by_themselves_and_too_many_of_them_do_not():
+    draw = np.random.default_rng(0)
+    cards = np.array([f"card{n}" for n in range(3000)], dtype=object)
+    alarms = 0
+    for _ in range(30):
+        seen, now = (pd.DataFrame({"card": cards[draw.zipf(1.3, 4000) % 3000]}) for _ in range(2))
+        alarms += quality(seen, now)["columns"]["card"]["verdict"] != "ok"
+    strange = pd.DataFrame({"card": np.where(np.arange(4000) % 5, now.card, "odd")})
+    assert alarms <= 1 and quality(seen, strange)["columns"]["card"]["rule"] == "new"
+
+
+def rule_of(found, name):
+    return next(one["verdict"] for one in found["rules"] if one["rule"] == name)

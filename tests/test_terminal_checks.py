@@ -346,3 +346,9 @@ def test_table_of_no_few_or_odd_rows_is_never_ok(place, capfd):
                 assert run_command(["drift", *files, "--json"]) == 4, files
                 assert run_command(["quality", files[0], "--like", files[1], "--json"]) == 4, files
     assert "Traceback" not in capfd.readouterr().err
+
+
+def test_expected_number_of_rows_can_be_said(place):
+    GOOD[:40].to_csv("now.csv", index=False)
+    assert quality_of_file("now.csv", Judged(like="good.csv")).document["verdict"] == "warn"
+    assert quality_of_file("now.csv", Judged(like="good.csv", rows=40)).document["verdict"] == "ok"

@@ -9,8 +9,8 @@ hidden it. It holds no business rule; those belong to the schema that is checked
 
 # %% auto #0
 __all__ = ['MIN_ROWS', 'Series', 'RULES', 'Ruled', 'check_rows', 'check_missing', 'check_kind', 'check_infinite',
-           'check_constant', 'new_share', 'check_new', 'check_column', 'check_repeated', 'check_key', 'schema_findings',
-           'least_share', 'least_seen', 'quality']
+           'check_constant', 'new_share', 'new_by_chance', 'check_new', 'check_column', 'check_repeated', 'check_key',
+           'schema_findings', 'least_share', 'least_seen', 'quality']
 
 # %% ../../nbs/monitor/040_quality.ipynb #48da6a8c
 import math
@@ -139,14 +139,34 @@ def new_share(
     return float((~held.isin(set(reference.dropna().unique()))).mean())
 
 # %% ../../nbs/monitor/040_quality.ipynb #73dc00b8
+_RARELY = 0.999  # a new category that chance brings more often is no finding
+
+
+def new_by_chance(
+    reference: Series,  # the column in the reference window
+    n_current: int,  # values in the current window, 0 or more
+) -> float:  # share of its values, 0..1; 0 where every category came twice
+    "Share of values in new categories that is exceeded once in a thousand windows (Good 1953)."
+    from scipy.special import pdtrik
+
+    counts = reference.value_counts()
+    single = int((counts == 1).sum()) / max(1, len(reference))
+    return math.ceil(pdtrik(_RARELY, single * n_current)) / n_current if single and n_current else 0.0
+
+
 def check_new(
     reference: Series | None,  # the column in the reference window; None = there is none
     current: Series,  # the column in the current window
 ) -> Ruled:  # of the share of rows in new categories
     "Judge categories that the reference does not have."
     share = 0.0 if reference is None else new_share(reference, current)
-    said = f"{share:.1%} of the rows have a category never seen" if share else "no new category"
-    return Ruled(Verdict(grade(share, warn=np.nextafter(0, 1), fail=0.05), said), share, 0.0)
+    if reference is None or not share:
+        return Ruled(Verdict("ok", "no new category"), share, 0.0)
+    chance = new_by_chance(reference, int(current.count()))
+    said = f"{share:.1%} of the rows have a category never seen"
+    said += f", chance brings up to {chance:.1%}" if chance else ""
+    word = grade(share, warn=max(np.nextafter(0, 1), np.nextafter(chance, 1)), fail=max(0.05, chance + 0.05))
+    return Ruled(Verdict(word, said), share, chance)
 
 # %% ../../nbs/monitor/040_quality.ipynb #6d3acc0a
 RULES: dict[str, Callable[[Series | None, Series], Ruled]] = {
@@ -202,21 +222,39 @@ def _repeated(frame: pd.DataFrame) -> int:
     return int(frame.set_axis(range(frame.shape[1]), axis=1).duplicated().sum())
 
 
+def _repeated_share(frame: pd.DataFrame, n_rows: int) -> float:
+    "Share of rows that repeat an earlier one, among as many rows at a time."
+    starts = range(0, max(1, len(frame) - n_rows + 1), max(1, n_rows))
+    blocks = [frame.iloc[start : start + n_rows] for start in starts]
+    return sum(map(_repeated, blocks)) / max(1, sum(map(len, blocks)))
+
+
+_RARE_DEVIATION = 3.09  # of a normal distribution, exceeded once in a thousand times
+
+
+def _repeats_by_chance(share: float, n_before: int, n_now: int) -> float:
+    "How much more rows chance lets repeat, once in a thousand windows."
+    sizes = 1 / max(1, n_before) + 1 / max(1, n_now)
+    return _RARE_DEVIATION * math.sqrt(share * (1 - share) * sizes)
+
+
 def check_repeated(
     reference: pd.DataFrame | None,  # the window to compare with; None = there is none
     current: pd.DataFrame,  # the window to judge
 ) -> Ruled:  # of the repeated rows; never raises on data
     "Judge repeated rows."
     try:
-        n_before, n_now = 0 if reference is None else _repeated(reference), _repeated(current)
+        n_now = _repeated(current)
+        before = 0.0 if reference is None else _repeated_share(reference, len(current))
     except UNREADABLE:
         return Ruled(Verdict("not_computable", "rows cannot be compared: some values cannot be counted"))
-    before = 0.0 if reference is None else n_before / max(1, len(reference))
     now = n_now / max(1, len(current))
-    beside = "" if reference is None else f", {before:.1%} in the reference"
+    beside = "" if reference is None else f", {before:.1%} among as many rows of the reference"
     said = f"{now:.1%} of the rows repeat an earlier one{beside}"
     fail = 0.1 if reference is not None else 2.0  # by itself nobody knows whether rows may repeat
-    return Ruled(Verdict(grade(now - before, warn=0.01, fail=fail), said), n_now, 0.01)
+    chance = 0.0 if reference is None else _repeats_by_chance(before, len(reference), len(current))
+    warn = max(0.01, chance)
+    return Ruled(Verdict(grade(now - before, warn=warn, fail=max(warn, fail)), said), n_now, warn)
 
 # %% ../../nbs/monitor/040_quality.ipynb #5aa3330f
 def check_key(

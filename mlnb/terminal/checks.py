@@ -207,6 +207,9 @@ class Judged:
     schema: Schema = None
     key: Key = None
     columns: JudgedColumns = None
+    rows: Annotated[
+        int | None, typer.Option("--rows", min=0, help="Rows to expect, not the reference's.")
+    ] = None
 
 
 def _require_judged(names: Sequence[Sequence[str]], how: Judged, promised: Sequence[str]) -> None:
@@ -233,7 +236,7 @@ def _quality_of(file: str, how: Judged) -> tuple[dict[str, Any], list[str]]:
     paths = [file] if how.like is None else [file, how.like]
     tables = wanted_tables(paths, wanted, lambda names: _require_judged(names, how, [*dtypes]), dtypes)
     reference = tables[1].frame if how.like is not None else None
-    document = quality(reference, tables[0].frame, how.key, schema=schema, columns=columns)
+    document = quality(reference, tables[0].frame, how.key, how.rows, schema, columns)
     return document, [*dict.fromkeys(note for table in tables for note in table.notes)]
 
 
