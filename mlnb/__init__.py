@@ -32,6 +32,7 @@ Modules:
 - `mlnb.data.partitions`: A stream on disk as deliveries come: one folder a day, read as one stream again or not at all
 - `mlnb.data.schema`: Say what a table must look like, and set apart the rows that do not
 - `mlnb.data.windows`: Every feature of a definition for every row of a table, without looking at a row twice
+- `mlnb.flow.absent`: What a name with a default means while nobody moved its alias
 - `mlnb.flow.asking`: A run asks the sources that its stages need, and a source without an answer stops those stages alone
 - `mlnb.flow.attempt`: One try of one stage, and the truth about how it ended
 - `mlnb.flow.dependencies`: Which modules and packages a notebook's result depends on
@@ -170,6 +171,7 @@ Modules:
 - `mlnb.monitor.profile_forms`: What a profile that was kept must be before anything is told from it
 - `mlnb.monitor.profiles`: A window of any length in some kilobytes, to which a day is added without reading the month again
 - `mlnb.monitor.quality`: Is this batch what it should be, before anybody looks at its distribution?
+- `mlnb.monitor.recurrence`: How often rows repeat, and how often something never seen comes, by chance alone
 - `mlnb.monitor.seasons`: A Sunday is no drift of a Friday: compare like with like
 - `mlnb.notebook.bindings`: What a name means where it is called, by Python's rules of scope
 - `mlnb.notebook.builds`: What a distribution installed, in one digest

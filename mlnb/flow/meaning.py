@@ -7,7 +7,7 @@ What cannot be answered is an error that says what to type instead, never a gues
 
 # %% auto #0
 __all__ = ['Savers', 'MOST_LOOKED_AT', 'savers_of', 'pipeline_here', 'owner_of', 'pipeline_to_save', 'not_written',
-           'find_artifact', 'every_meaning']
+           'named_artifact', 'find_artifact', 'every_meaning']
 
 # %% ../../nbs/flow/060_meaning.ipynb #9f1cd3ff
 import os
@@ -266,8 +266,12 @@ def _owned(store: Store, project: Project, name: Name, profile: str, here: str |
     return own, savers
 
 
-def _of_model(project: Project, name: Name) -> Name:
-    "The artifact that the name of a model with a reference stands for; any other name as it is."
+def named_artifact(
+    project: Project,  # whose models are meant
+    written: str,  # `[PIPELINE/]NAME[@REF]`, `MODEL@REF`, or `models:/MODEL@REF`
+) -> Name:  # raises `UsageError` for what is no name
+    "The artifact that a name stands for: of a model's name with a reference, the model itself."
+    name = parse_name(written.removeprefix("models:/"))
     declared = project.models.get(name.name) if name.ref and name.pipeline is None else None
     return Name(declared.pipeline, declared.name, name.ref) if declared else name
 
@@ -281,7 +285,7 @@ def find_artifact(
     chosen: dict[str, Choice] | None = None,  # runs chosen before, by pipeline
 ) -> Found:  # raises `UsageError` when nothing, or more than one, is meant
     "What a name means."
-    name = _of_model(project, parse_name(written.removeprefix("models:/")))
+    name = named_artifact(project, written)
     if name.pipeline and name.pipeline not in project.pipelines:
         raise _no_such_pipeline(project, name.pipeline)
     if name.ref:

@@ -196,6 +196,8 @@ def give_input(
     if written in plan.sources:
         step.sources[written] = plan.sources[written]
         return None
+    if written in plan.missing and written in step.stage.optional:
+        return None
     if written in plan.missing:
         is_outside = is_source(plan, parse_name(written))
         said = plan.missing[written].message if is_outside else f"input `{written}` is missing"

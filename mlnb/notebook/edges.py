@@ -17,7 +17,7 @@ from msgspec import Struct, field
 from .bindings import STAGE_NAMES, CellWalk, Meaning, NamedCall, read_bindings, verb_of
 from .cells import syntax_tree
 from ..store.errors import MlnbError, Problem
-from ..store.names import is_name, naming_rule, parse_name
+from ..store.names import is_alias, is_name, naming_rule, parse_name
 
 # %% ../../nbs/notebook/070_edges.ipynb #98b83e9c
 class Edges(Struct):
@@ -25,6 +25,8 @@ class Edges(Struct):
 
     loads: dict[str, int] = field(default_factory=dict)  # name as written -> cell
     saves: dict[str, int] = field(default_factory=dict)  # artifact name -> cell
+    optional: dict[str, int] = field(default_factory=dict)  # name that may be absent, as written -> cell
+    required: set[str] = field(default_factory=set)  # names that some call loads without a default
     imports: dict[str, int] = field(default_factory=dict)  # dotted module name -> cell
     problems: list[Problem] = field(default_factory=list)  # with `cell`, without file
 
@@ -48,6 +50,8 @@ def _read_named(verb: str, call: ast.Call, cell: int, edges: Edges) -> None:
     argument = _name_argument(call)
     if isinstance(argument, ast.Constant) and isinstance(argument.value, str):
         _NAMED[verb](argument.value, cell, edges)
+        if verb == "load" and argument.value in edges.loads:
+            _read_default(argument.value, call, cell, edges)
     elif verb != "metric":
         message = f"`{verb}` is given a name that is not written out"
         edges.add(cell, "computed-name", message, _COMPUTED.format(verb))
@@ -78,6 +82,39 @@ def _read_metric(name: str, cell: int, edges: Edges) -> None:
 
 
 _NAMED = {"load": _read_load, "save": _read_save, "metric": _read_metric}
+
+# %% ../../nbs/notebook/070_edges.ipynb #771ce254
+def _is_literal(value: ast.expr) -> bool:
+    "Whether a value is written out."
+    try:
+        ast.literal_eval(value)
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+        return False
+    return True
+
+
+def _read_default(name: str, call: ast.Call, cell: int, edges: Edges) -> None:
+    "Note that a name may be absent, or what is wrong with the value that then stands for it."
+    given = next((keyword.value for keyword in call.keywords if keyword.arg == "default"), None)
+    if given is None:
+        edges.required.add(name)
+        return
+    edges.optional.setdefault(name, cell)
+    if not _is_literal(given):
+        message = f"the `default` of `{name}` is not written out"
+        edges.add(cell, "bad-default", message, "write a number, a text, `None`, or a list or dict of those")
+    if not is_alias((parse_name(name).ref or "").rpartition("/")[2]):
+        message = f"`{name}` has a `default`, and only an alias may be absent"
+        edges.add(
+            cell, "bad-default", message, "leave `default` out, or name an alias, e.g. `fraud/model@champion`"
+        )
+
+
+def _half_optional(edges: Edges) -> None:
+    "Complain of names that are loaded with a default here and without one there."
+    for name in [name for name in edges.optional if name in edges.required]:
+        message = f"`{name}` is loaded with a `default` in one place and without one in another"
+        edges.add(edges.optional[name], "bad-default", message, "give both calls the same `default`")
 
 # %% ../../nbs/notebook/070_edges.ipynb #9361c8da
 OUTSIDE_READERS = {
@@ -233,6 +270,7 @@ def read_edges(
         _add_outside_reader(call, cell, edges)
     for use in walk.uses:
         _judge(use, walk, edges)
+    _half_optional(edges)
     edges.problems.sort(key=lambda problem: problem.cell or 0)
     return edges
 

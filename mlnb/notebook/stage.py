@@ -50,6 +50,7 @@ class NotebookReading(Struct, frozen=True, kw_only=True):
     options: Options = field(default_factory=Options)  # of its first code cell
     loads: Mapping[str, int] = field(default_factory=dict)  # name as written -> first cell
     saves: Mapping[str, int] = field(default_factory=dict)  # artifact -> first cell
+    optional: tuple[str, ...] = ()  # names that it loads with a default, as written
     imports: Mapping[str, int] = field(default_factory=dict)  # dotted module name -> first cell
     tools: tuple[str, ...] = ()  # modules that `python -m` runs, as they would be imported
     scripts: tuple[str, ...] = ()  # files of `%run` and the like, from the notebook's folder
@@ -305,6 +306,7 @@ def read_content(
         parameters_cell=tagged[0].position if tagged else None,
         options=options,
         loads=edges.loads,
+        optional=tuple(edges.optional),
         saves=edges.saves,
         **asdict(_reached(reach, edges, posixpath.dirname(file))),
         problems=(

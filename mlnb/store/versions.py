@@ -7,8 +7,7 @@ A version is a document like a record: sealed, signed when there is a key, creat
 
 # %% auto #0
 __all__ = ['VersionNumber', 'VERSION_PLACE', 'VERSION_FORM', 'ModelVersion', 'version_place', 'version_files', 'read_versions',
-           'read_version', 'is_alias', 'alias_ref', 'version_of_artifact', 'Registered', 'register_version',
-           'lost_versions']
+           'read_version', 'alias_ref', 'version_of_artifact', 'Registered', 'register_version', 'lost_versions']
 
 # %% ../../nbs/store/690_versions.ipynb #93edea45
 import re
@@ -37,7 +36,7 @@ from .disk import found_below, is_present, write_durably
 from .documents import read_document, sealed
 from .errors import UsageError
 from .model_settings import ModelDeclaration
-from .names import is_name
+from .names import is_alias, is_name
 from .objects import Store
 from .record import MadeWith
 from .refs import Signer
@@ -122,13 +121,6 @@ def read_version(
 
 # %% ../../nbs/store/690_versions.ipynb #8bab59dc
 _VERSION_NUMBER = re.compile(r"[1-9][0-9]{0,5}")
-
-
-def is_alias(
-    text: str,  # what stands behind an `@`
-) -> bool:  # False for what may be a digest, a number, a run or `latest`
-    "Whether a text can be an alias of a model."
-    return is_name(text) and text != "latest" and any("f" < sign <= "z" for sign in text)
 
 
 def alias_ref(
