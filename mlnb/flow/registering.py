@@ -21,7 +21,8 @@ from .run_document import Run
 from .steps import Plan
 from ..store.descriptions import each_described
 from ..store.digests import digest_of
-from ..store.errors import LockedError, UsageError
+from ..store.disk import disk_errors
+from ..store.errors import LockedError, MlnbError, UsageError
 from ..store.model_settings import ModelDeclaration
 from ..store.names import parse_name
 from ..store.objects import Store
@@ -198,9 +199,10 @@ def register_models(
         if not is_of_run or _is_settled(run, declared):
             continue
         try:
-            version = version_of_run(store, name, declared, run.document, "the head moved")
-            found = register_model(store, version)
-        except UsageError as error:
+            with disk_errors(store.root):
+                version = version_of_run(store, name, declared, run.document, "the head moved")
+                found = register_model(store, version)
+        except MlnbError as error:
             run.tell("line", text=f"[model.{name}]: {error.message}; {error.mend}")
             continue
         word = "registered" if found.is_new else "again"
