@@ -9,7 +9,7 @@ A text that is no UTF-8 is read as Windows-1252, which is said, for a first look
 __all__ = ['LooseTable', 'read_loose', 'names_of_loose']
 
 # %% ../../nbs/sources/190_loose_tables.ipynb #c29491eb
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from functools import partial
 from glob import glob
@@ -125,6 +125,14 @@ def _pinned(root: Path, path: str) -> list[Partition]:
     return pin(nowhere, root, path, Path(path).name)
 
 
+def _with_gaps(frame: Any, told: Collection[str]) -> Any:
+    "A table of text with its empty cells missing, but for columns of which a schema speaks."
+    for name in frame.columns:
+        if name not in told and str(frame[name].dtype) == "str":
+            frame[name] = frame[name].mask(frame[name] == "")
+    return frame
+
+
 def read_loose(
     path: str,  # of a file, a folder of files, or a pattern
     columns: list[str] | None = None,  # only these, in this order; None = all
@@ -135,8 +143,9 @@ def read_loose(
     reading = _reading_for(root, [str(file) for file in _tables_at(root, path)])
     files = _pinned(root, path)
     frame = read_source(root, [*reading_marks(reading), *files], columns)
-    if dtypes and reading != FileReading():
-        frame = _as_told(frame, dtypes, partial(_columns_as_text, root, files, reading))
+    if reading != FileReading():
+        texts = partial(_columns_as_text, root, files, reading)
+        frame = _as_told(_with_gaps(frame, dtypes or {}), dtypes or {}, texts)
     said = f"{path} is no UTF-8, and was read as Windows-1252"
     return LooseTable(frame, (said,) if reading == _WINDOWS_TEXT else ())
 
