@@ -346,3 +346,24 @@ def test_table_of_no_few_or_odd_rows_is_never_ok(place, capfd):
                 assert run_command(["drift", *files, "--json"]) == 4, files
                 assert run_command(["quality", files[0], "--like", files[1], "--json"]) == 4, files
     assert "Traceback" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("pair", [("a.csv", "a.parquet"), ("a.parquet", "a.csv"), ("a.csv", "a.csv")])
+def test_gap_is_a_gap_in_text_and_in_parquet(place, pair):
+    gaps = GOOD.assign(shop=GOOD.shop.where(GOOD.index % 3 > 0), amount=GOOD.amount.where(GOOD.index % 2 > 0))
+    gaps.to_csv("a.csv", index=False)
+    gaps.to_parquet("a.parquet")
+    found = drift_of_files(*pair).document
+    assert {name: one["null_share"] for name, one in found["columns"].items()} == {
+        "amount": [0.5, 0.5],
+        "shop": [1 / 3, 1 / 3],
+    }
+    assert found["verdict"] == quality_of_file(pair[1], Judged(like=pair[0])).document["verdict"] == "ok"
+    worse = quality_of_file(pair[1], Judged(like="good.csv")).document["columns"]["shop"]
+    assert (worse["verdict"], worse["rule"]) == ("fail", "missing")
+
+
+def test_terminal_names_what_was_not_compared(place, capsys):
+    GOOD.assign(new=1, at="2026-01-01").to_csv("now.csv", index=False)
+    drift_of_files("good.csv", "now.csv").show()
+    assert "not compared, for they hold times, name rows or are new: new, at, id" in capsys.readouterr().out
