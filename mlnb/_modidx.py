@@ -4054,6 +4054,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                       'mlnb.monitor.quality.least_seen': ('monitor/quality.html#least_seen', 'mlnb/monitor/quality.py'),
                                       'mlnb.monitor.quality.least_share': ('monitor/quality.html#least_share', 'mlnb/monitor/quality.py'),
                                       'mlnb.monitor.quality.new_share': ('monitor/quality.html#new_share', 'mlnb/monitor/quality.py'),
+                                      'mlnb.monitor.quality.new_to_expect': ( 'monitor/quality.html#new_to_expect',
+                                                                              'mlnb/monitor/quality.py'),
                                       'mlnb.monitor.quality.quality': ('monitor/quality.html#quality', 'mlnb/monitor/quality.py'),
                                       'mlnb.monitor.quality.schema_findings': ( 'monitor/quality.html#schema_findings',
                                                                                 'mlnb/monitor/quality.py')},

@@ -339,3 +339,18 @@ def test_model_of_many_rows_uses_some_of_them_and_says_how_many():
     wide = pd.DataFrame(np.random.default_rng(0).normal(size=(60_000, 120))).rename(columns=str)
     found = domain_drift(wide[:30_000], wide[30_000:])
     assert (found["rows"], found["verdict"]) == ([8_333, 8_333], "ok") and found["smallest_seen"] < 0.6
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_new_names_of_a_long_tail_are_no_fault_and_more_of_them_are(seed):
+    drawn = pd.Series(np.random.default_rng(seed).zipf(1.5, 8_000) % 10**6).astype(str)
+    before, now = (pd.DataFrame({"merchant": part.to_numpy()}) for part in (drawn[:4_000], drawn[4_000:]))
+    assert quality(before, now)["verdict"] == "ok"
+    other = now.assign(merchant=now.merchant.where(now.index % 4 > 0, "x" + now.merchant))
+    found = quality(before, other)["columns"]["merchant"]
+    assert (found["verdict"], found["rule"]) == ("fail", "new")
+    ids = [
+        pd.DataFrame({"receipt": pd.Series(map(str, range(n, n + 400))).reindex(range(1000))})
+        for n in (0, 400)
+    ]
+    assert quality(*ids)["verdict"] == "ok"
