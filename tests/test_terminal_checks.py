@@ -259,7 +259,8 @@ def test_only_the_columns_that_are_asked_for_are_read(damaged):
 @pytest.mark.parametrize("option", ["--columns", "--cluster", "--time", "--key"])
 def test_misspelt_column_is_known_before_a_row_is_read(damaged, capsys, option):
     whole = ["quality", "now.parquet"] if option == "--key" else ["drift", "good.csv", "now.parquet"]
-    assert run_command([*whole, option, "amuont"]) == 2
+    season = ["--season", "week"] if option == "--time" else []
+    assert run_command([*whole, *season, option, "amuont"]) == 2
     said = capsys.readouterr().err
     assert "did you mean `amount`?" in said and "cannot be read" not in said
 

@@ -144,6 +144,11 @@ def _require_options(how: Compared) -> None:
     require_limits(DriftLimits(how.warn, how.fail, how.alpha))
     if how.figures is not None:
         require_figures(column_names_in(how.figures, "--figures"))
+    if how.time is not None and how.season is None:
+        raise UsageError(
+            "`--time` is the column of a season, and none is asked for",
+            "add `--season week`, or leave it out",
+        )
     if how.multivariate and how.season is not None:
         said = "`--multivariate` takes no account of a season, and would find it"
         raise UsageError(said, "leave one of the two out")
