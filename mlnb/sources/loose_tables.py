@@ -9,8 +9,9 @@ A text that is no UTF-8 is read as Windows-1252, which is said, for a first look
 __all__ = ['LooseTable', 'read_loose', 'names_of_loose']
 
 # %% ../../nbs/sources/190_loose_tables.ipynb #c29491eb
-from collections.abc import Callable, Collection, Mapping
-from contextlib import suppress
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from functools import partial
 from glob import glob
 from pathlib import Path
@@ -111,7 +112,29 @@ def _tables_at(root: Path, path: str) -> list[Path]:
     other = next((one for one in files if format_of(str(one)) not in FORMATS_OF_TABLES), None)
     if other is not None:
         raise UsageError(f"{_file_shown(root, other)} is no table", _TABLES)
+    _refuse_mixed(path, {format_of(str(one)) for one in files})
     return files
+
+
+def _refuse_mixed(path: str, forms: set[str]) -> None:
+    "Stop at texts beside files that know their types, which nobody can read by one rule."
+    if 0 < len(forms & {*TEXT_FORMATS}) < len(forms):
+        said = f"{path} holds files of several forms: {', '.join(sorted(forms))}"
+        raise UsageError(said, f"give those of one form, for example `'{path}/**/*.{min(forms)}'`")
+
+
+@contextmanager
+def _without_settings() -> Iterator[None]:
+    "Where a mend names settings or code of a project, say what helps where there is none."
+    try:
+        yield
+    except UsageError as error:
+        if "settings.ini" not in error.mend and "as_=" not in error.mend:
+            raise
+        meant = re.search("`separator = (.+?)`", error.mend)
+        cut = f"its cells are cut by `{meant[1]}`: " if meant else "correct it, or "
+        mend = f"{cut}write it again as Parquet, or as CSV in UTF-8 with commas between the cells"
+        raise UsageError(error.message, mend) from error
 
 
 def _file_shown(root: Path, file: Path) -> str:
@@ -142,7 +165,8 @@ def read_loose(
     root = Path.cwd()
     reading = _reading_for(root, [str(file) for file in _tables_at(root, path)])
     files = _pinned(root, path)
-    frame = read_source(root, [*reading_marks(reading), *files], columns)
+    with _without_settings():
+        frame = read_source(root, [*reading_marks(reading), *files], columns)
     if reading != FileReading():
         texts = partial(_columns_as_text, root, files, reading)
         frame = _as_told(_with_gaps(frame, dtypes or {}), dtypes or {}, texts)
@@ -159,7 +183,7 @@ def _names_in_file(root: Path, file: Path) -> list[str] | None:
 
     form, shown = format_of(str(file)), _file_shown(root, file)
     content = Content(shown, file.stat().st_size, opened, opened, opened)
-    with file_named(content, form):
+    with _without_settings(), file_named(content, form):
         if form == "parquet":
             with opened() as data, pq.ParquetFile(data) as found:
                 own = found.schema_arrow.names
