@@ -27,7 +27,7 @@ from .source import frame_of_source, read_source
 from .table_files import arrow_type_of, text_names
 from ..store.errors import UsageError
 from ..store.objects import Store
-from ..store.source_forms import FORMATS_OF_TABLES, TEXT_FORMATS
+from ..store.source_forms import FORMATS_OF_TABLES, TEXT_FORMATS, separator_meant
 from ..store.url import scheme_of
 
 # %% ../../nbs/sources/190_loose_tables.ipynb #1d825fae
@@ -123,6 +123,12 @@ def _refuse_mixed(path: str, forms: set[str]) -> None:
         raise UsageError(said, f"give those of one form, for example `'{path}/**/*.{min(forms)}'`")
 
 
+def _written_again(separator: str) -> str:
+    "What to do about a file that is written otherwise; its separator in words, empty when nobody knows it."
+    cut = f"its cells are cut by `{separator}`: " if separator else "correct it, or "
+    return f"{cut}write it again as Parquet, or as CSV in UTF-8 with commas between the cells"
+
+
 @contextmanager
 def _without_settings() -> Iterator[None]:
     "Where a mend names settings or code of a project, say what helps where there is none."
@@ -132,9 +138,7 @@ def _without_settings() -> Iterator[None]:
         if "settings.ini" not in error.mend and "as_=" not in error.mend:
             raise
         meant = re.search("`separator = (.+?)`", error.mend)
-        cut = f"its cells are cut by `{meant[1]}`: " if meant else "correct it, or "
-        mend = f"{cut}write it again as Parquet, or as CSV in UTF-8 with commas between the cells"
-        raise UsageError(error.message, mend) from error
+        raise UsageError(error.message, _written_again(meant[1] if meant else "")) from error
 
 
 def _file_shown(root: Path, file: Path) -> str:
@@ -174,6 +178,13 @@ def read_loose(
     return LooseTable(frame, (said,) if reading == _WINDOWS_TEXT else ())
 
 # %% ../../nbs/sources/190_loose_tables.ipynb #0cf32647
+def _refuse_other_separator(names: list[str], form: str, shown: str) -> None:
+    "Stop at a header that was read as one name and looks like several, of which nothing would be checked."
+    meant = separator_meant(names, "\t" if form == "tsv" else ",")
+    if meant:
+        raise UsageError(f"{shown} has one column, called `{names[0]:.60}`", _written_again(meant))
+
+
 def _names_in_file(root: Path, file: Path) -> list[str] | None:
     "Names of the columns of a file; None when only its rows tell them."
     import pyarrow.parquet as pq
@@ -189,6 +200,7 @@ def _names_in_file(root: Path, file: Path) -> list[str] | None:
                 own = found.schema_arrow.names
         elif form in TEXT_FORMATS:
             own = text_names(content, _reading_for(root, [str(file)]))
+            _refuse_other_separator(own, form, shown)
         else:
             return None
     return [*own, *(key for key in folder_values(shown) if key not in own)]
