@@ -8298,6 +8298,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                             'mlnb/terminal/fairness_check.py'),
                                               'mlnb.terminal.fairness_check._show_fairness': ( 'terminal/fairness_check.html#_show_fairness',
                                                                                                'mlnb/terminal/fairness_check.py'),
+                                              'mlnb.terminal.fairness_check._show_unjudged': ( 'terminal/fairness_check.html#_show_unjudged',
+                                                                                               'mlnb/terminal/fairness_check.py'),
                                               'mlnb.terminal.fairness_check.fairness_of_file': ( 'terminal/fairness_check.html#fairness_of_file',
                                                                                                  'mlnb/terminal/fairness_check.py'),
                                               'mlnb.terminal.fairness_check.limits_said': ( 'terminal/fairness_check.html#limits_said',
