@@ -278,6 +278,7 @@ def test_threshold_written_as_the_mend_says_is_taken():
         (FairnessColumns("label", ["group"]), "neither a prediction nor a score", "--prediction"),
         (FairnessColumns("label", ["group"], score="group"), "holds no number", "numbers"),
         (FairnessColumns("label", ["group"], score="score", threshold=float("nan")), "no number", "0.5"),
+        (FairnessColumns("label", ["group"], "prediction", threshold=0.7), "so does the threshold", "leave"),
         (FairnessColumns("label", ["group"], "prediction", positive="yes"), "", ""),
     ],
     ids=lambda one: "",

@@ -366,3 +366,18 @@ def test_new_cards_come_by_themselves_and_too_many_of_them_do_not():
 
 def rule_of(found, name):
     return next(one["verdict"] for one in found["rules"] if one["rule"] == name)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_new_names_of_a_long_tail_are_no_fault_and_more_of_them_are(seed):
+    drawn = pd.Series(np.random.default_rng(seed).zipf(1.5, 8_000) % 10**6).astype(str)
+    before, now = (pd.DataFrame({"merchant": part.to_numpy()}) for part in (drawn[:4_000], drawn[4_000:]))
+    assert quality(before, now)["verdict"] == "ok"
+    other = now.assign(merchant=now.merchant.where(now.index % 4 > 0, "x" + now.merchant))
+    found = quality(before, other)["columns"]["merchant"]
+    assert (found["verdict"], found["rule"]) == ("fail", "new")
+    ids = [
+        pd.DataFrame({"receipt": pd.Series(map(str, range(n, n + 400))).reindex(range(1000))})
+        for n in (0, 400)
+    ]
+    assert quality(*ids)["verdict"] == "ok"

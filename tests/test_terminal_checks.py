@@ -259,7 +259,8 @@ def test_only_the_columns_that_are_asked_for_are_read(damaged):
 @pytest.mark.parametrize("option", ["--columns", "--cluster", "--time", "--key"])
 def test_misspelt_column_is_known_before_a_row_is_read(damaged, capsys, option):
     whole = ["quality", "now.parquet"] if option == "--key" else ["drift", "good.csv", "now.parquet"]
-    assert run_command([*whole, option, "amuont"]) == 2
+    season = ["--season", "week"] if option == "--time" else []
+    assert run_command([*whole, *season, option, "amuont"]) == 2
     said = capsys.readouterr().err
     assert "did you mean `amount`?" in said and "cannot be read" not in said
 
@@ -352,3 +353,57 @@ def test_expected_number_of_rows_can_be_said(place):
     GOOD[:40].to_csv("now.csv", index=False)
     assert quality_of_file("now.csv", Judged(like="good.csv")).document["verdict"] == "warn"
     assert quality_of_file("now.csv", Judged(like="good.csv", rows=40)).document["verdict"] == "ok"
+
+
+@pytest.mark.parametrize("pair", [("a.csv", "a.parquet"), ("a.parquet", "a.csv"), ("a.csv", "a.csv")])
+def test_gap_is_a_gap_in_text_and_in_parquet(place, pair):
+    gaps = GOOD.assign(shop=GOOD.shop.where(GOOD.index % 3 > 0), amount=GOOD.amount.where(GOOD.index % 2 > 0))
+    gaps.to_csv("a.csv", index=False)
+    gaps.to_parquet("a.parquet")
+    found = drift_of_files(*pair).document
+    assert {name: one["null_share"] for name, one in found["columns"].items()} == {
+        "amount": [0.5, 0.5],
+        "shop": [1 / 3, 1 / 3],
+    }
+    assert found["verdict"] == quality_of_file(pair[1], Judged(like=pair[0])).document["verdict"] == "ok"
+    worse = quality_of_file(pair[1], Judged(like="good.csv")).document["columns"]["shop"]
+    assert (worse["verdict"], worse["rule"]) == ("fail", "missing")
+
+
+def test_terminal_names_what_was_not_compared(place, capsys):
+    GOOD.assign(new=1, at="2026-01-01").to_csv("now.csv", index=False)
+    drift_of_files("good.csv", "now.csv").show()
+    assert "not compared, for they hold times, name rows or are new: new, at, id" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("sign", "name"), [(";", "now.csv"), ("|", "now.csv"), (",", "now.tsv"), ("\t", "now.csv")]
+)
+def test_file_cut_otherwise_is_refused_and_what_the_mend_says_is_read(place, capsys, sign, name):
+    GOOD.to_csv(name, sep=sign, index=False)
+    for words in (["quality", name], ["drift", name, name], ["quality", "good.csv", "--like", name]):
+        assert run_command(words) == 2
+        said = capsys.readouterr().err
+        assert "cut by" in said and "settings.ini" not in said
+    pd.read_csv(name, sep=sign).to_parquet("again.parquet")
+    assert run_command(["quality", "again.parquet"]) == 0
+
+
+def test_folder_of_several_forms_is_refused_and_the_pattern_of_the_mend_is_read(place, capsys):
+    (place / "days").mkdir()
+    GOOD.to_csv("days/a.csv", index=False)
+    GOOD.to_parquet("days/b.parquet")
+    assert run_command(["quality", "days"]) == 2
+    pattern = capsys.readouterr().err.partition("`'")[2].partition("'`")[0]
+    assert run_command(["quality", pattern]) == 0
+
+
+@pytest.mark.parametrize("name", ["ragged.csv", "list.jsonl", "cut.parquet", "utf16.csv"])
+def test_mend_of_a_file_that_cannot_be_read_needs_no_project(place, capsys, name):
+    (place / "ragged.csv").write_text("a,b\n1,2\n3\n")
+    (place / "list.jsonl").write_text("[1]\n")
+    (place / "cut.parquet").write_bytes((place / "good.parquet").read_bytes()[:500])
+    (place / "utf16.csv").write_text("a,b\n1,2\n" * 9, encoding="utf-16")
+    assert run_command(["quality", name]) == 2
+    said = capsys.readouterr().err
+    assert "write it again as Parquet" in said and "as_=" not in said and "settings.ini" not in said

@@ -239,3 +239,10 @@ def test_labels_that_are_decimals_and_names_of_other_encodings_are_read(ask, tmp
     assert {code for code, _, _ in found.values()} == {0}
     assert len({out for _, out, _ in found.values()}) == 1
     assert "Windows-1252" in found["latin.csv"][2]
+
+
+def test_group_that_is_too_small_is_named_beneath_the_verdict(loans, ask):
+    few = loans.assign(sex=loans.sex.where(loans.index > 5, "other"))
+    few.to_csv("loans.csv", index=False)
+    said = ask("loans.csv", *OPTIONS)[1].splitlines()[-1]
+    assert said == "not judged: sex = other (n = 6)"

@@ -58,9 +58,11 @@ class FairnessColumns:
 def _predictions_of_scores(scores: np.ndarray, columns: FairnessColumns) -> np.ndarray:
     "What a threshold makes of scores."
     if columns.threshold is None and not are_probabilities(scores):
-        low, high = np.nanmin(scores), np.nanmax(scores)
+        low, half, high = np.nanquantile(scores, [0, 0.5, 1], method="nearest")
         said = f"`{columns.score}` goes from {low:g} to {high:g}, so one half is no threshold for it"
-        raise UsageError(said, f"say from which score on a row is positive: `--threshold {high:g}`")
+        raise UsageError(
+            said, f"say from which score on a row is positive, for example `--threshold {half:g}`"
+        )
     threshold = 0.5 if columns.threshold is None else columns.threshold
     return np.where(np.isnan(scores), NOT_KNOWN, scores >= threshold).astype(np.int8)
 
@@ -78,6 +80,11 @@ def _refuse_no_prediction(columns: FairnessColumns) -> None:
     if columns.prediction is None and columns.score is None:
         mend = "name the column: `--prediction COLUMN`, or `--score COLUMN` with `--threshold`"
         raise UsageError("neither a prediction nor a score is named", mend)
+    if columns.prediction is not None and columns.threshold is not None:
+        said = (
+            f"`{columns.prediction}` says what was decided, and so does the threshold {columns.threshold:g}"
+        )
+        raise UsageError(said, "leave `--threshold` out, or `--prediction` where a score is to decide")
     if columns.threshold is not None and not np.isfinite(columns.threshold):
         raise UsageError(f"the threshold {columns.threshold} is no number", "write one, for example `0.5`")
 

@@ -133,7 +133,7 @@ def check_new(
     reference: Series | None,  # the column in the reference window; None = there is none
     current: Series,  # the column in the current window
 ) -> Ruled:  # of the share of rows in new categories
-    "Judge categories that the reference does not have."
+    "Judge categories that the reference does not have, beyond those that are to be expected."
     share = 0.0 if reference is None else new_share(reference, current)
     if reference is None or not share:
         return Ruled(Verdict("ok", "no new category"), share, 0.0)

@@ -53,7 +53,7 @@ def new_share(
     current: pd.Series,  # the column in the current window
 ) -> float:  # share of the values, 0..1; `TypeError` without hashes
     "Share of values in a category that the reference does not have; missing values do not count."
-    if kind_of(current) != "category" or reference.nunique() > len(reference) / 2:
+    if kind_of(current) != "category" or reference.nunique() > reference.count() / 2:
         return 0.0
     held = current.dropna().astype(object)
     return float((~held.isin(set(reference.dropna().unique()))).mean())
@@ -70,5 +70,9 @@ def new_by_chance(
     from scipy.special import pdtrik
 
     counts = reference.value_counts()
-    single = int((counts == 1).sum()) / max(1, len(reference))
-    return math.ceil(pdtrik(_RARELY, single * n_current)) / n_current if single and n_current else 0.0
+    n, once, twice = int(counts.sum()), int((counts == 1).sum()), int((counts == 2).sum())
+    if not once or not n_current:
+        return 0.0
+    brought = math.ceil(pdtrik(_RARELY, once / n * n_current)) / n_current - once / n
+    unsure = _RARE_DEVIATION * math.sqrt(once + 2 * twice) / n
+    return min(1.0, once / n + math.hypot(brought, unsure))

@@ -9,8 +9,9 @@ A text that is no UTF-8 is read as Windows-1252, which is said, for a first look
 __all__ = ['LooseTable', 'read_loose', 'names_of_loose']
 
 # %% ../../nbs/sources/190_loose_tables.ipynb #c29491eb
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from functools import partial
 from glob import glob
 from pathlib import Path
@@ -26,7 +27,7 @@ from .source import frame_of_source, read_source
 from .table_files import arrow_type_of, text_names
 from ..store.errors import UsageError
 from ..store.objects import Store
-from ..store.source_forms import FORMATS_OF_TABLES, TEXT_FORMATS
+from ..store.source_forms import FORMATS_OF_TABLES, TEXT_FORMATS, separator_meant
 from ..store.url import scheme_of
 
 # %% ../../nbs/sources/190_loose_tables.ipynb #1d825fae
@@ -111,7 +112,33 @@ def _tables_at(root: Path, path: str) -> list[Path]:
     other = next((one for one in files if format_of(str(one)) not in FORMATS_OF_TABLES), None)
     if other is not None:
         raise UsageError(f"{_file_shown(root, other)} is no table", _TABLES)
+    _refuse_mixed(path, {format_of(str(one)) for one in files})
     return files
+
+
+def _refuse_mixed(path: str, forms: set[str]) -> None:
+    "Stop at texts beside files that know their types, which nobody can read by one rule."
+    if 0 < len(forms & {*TEXT_FORMATS}) < len(forms):
+        said = f"{path} holds files of several forms: {', '.join(sorted(forms))}"
+        raise UsageError(said, f"give those of one form, for example `'{path}/**/*.{min(forms)}'`")
+
+
+def _written_again(separator: str) -> str:
+    "What to do about a file that is written otherwise; its separator in words, empty when nobody knows it."
+    cut = f"its cells are cut by `{separator}`: " if separator else "correct it, or "
+    return f"{cut}write it again as Parquet, or as CSV in UTF-8 with commas between the cells"
+
+
+@contextmanager
+def _without_settings() -> Iterator[None]:
+    "Where a mend names settings or code of a project, say what helps where there is none."
+    try:
+        yield
+    except UsageError as error:
+        if "settings.ini" not in error.mend and "as_=" not in error.mend:
+            raise
+        meant = re.search("`separator = (.+?)`", error.mend)
+        raise UsageError(error.message, _written_again(meant[1] if meant else "")) from error
 
 
 def _file_shown(root: Path, file: Path) -> str:
@@ -125,6 +152,14 @@ def _pinned(root: Path, path: str) -> list[Partition]:
     return pin(nowhere, root, path, Path(path).name)
 
 
+def _with_gaps(frame: Any, told: Collection[str]) -> Any:
+    "A table of text with its empty cells missing, but for columns of which a schema speaks."
+    for name in frame.columns:
+        if name not in told and str(frame[name].dtype) == "str":
+            frame[name] = frame[name].mask(frame[name] == "")
+    return frame
+
+
 def read_loose(
     path: str,  # of a file, a folder of files, or a pattern
     columns: list[str] | None = None,  # only these, in this order; None = all
@@ -134,13 +169,22 @@ def read_loose(
     root = Path.cwd()
     reading = _reading_for(root, [str(file) for file in _tables_at(root, path)])
     files = _pinned(root, path)
-    frame = read_source(root, [*reading_marks(reading), *files], columns)
-    if dtypes and reading != FileReading():
-        frame = _as_told(frame, dtypes, partial(_columns_as_text, root, files, reading))
+    with _without_settings():
+        frame = read_source(root, [*reading_marks(reading), *files], columns)
+    if reading != FileReading():
+        texts = partial(_columns_as_text, root, files, reading)
+        frame = _as_told(_with_gaps(frame, dtypes or {}), dtypes or {}, texts)
     said = f"{path} is no UTF-8, and was read as Windows-1252"
     return LooseTable(frame, (said,) if reading == _WINDOWS_TEXT else ())
 
 # %% ../../nbs/sources/190_loose_tables.ipynb #0cf32647
+def _refuse_other_separator(names: list[str], form: str, shown: str) -> None:
+    "Stop at a header that was read as one name and looks like several, of which nothing would be checked."
+    meant = separator_meant(names, "\t" if form == "tsv" else ",")
+    if meant:
+        raise UsageError(f"{shown} has one column, called `{names[0]:.60}`", _written_again(meant))
+
+
 def _names_in_file(root: Path, file: Path) -> list[str] | None:
     "Names of the columns of a file; None when only its rows tell them."
     import pyarrow.parquet as pq
@@ -150,12 +194,13 @@ def _names_in_file(root: Path, file: Path) -> list[str] | None:
 
     form, shown = format_of(str(file)), _file_shown(root, file)
     content = Content(shown, file.stat().st_size, opened, opened, opened)
-    with file_named(content, form):
+    with _without_settings(), file_named(content, form):
         if form == "parquet":
             with opened() as data, pq.ParquetFile(data) as found:
                 own = found.schema_arrow.names
         elif form in TEXT_FORMATS:
             own = text_names(content, _reading_for(root, [str(file)]))
+            _refuse_other_separator(own, form, shown)
         else:
             return None
     return [*own, *(key for key in folder_values(shown) if key not in own)]

@@ -64,6 +64,16 @@ def _with_figures(document: dict[str, Any], frames: Sequence[Any], names: list[s
         document["columns"][name]["figures"] = found
 
 
+def _show_drift(document: dict[str, Any]) -> None:
+    "Say what moved, and what was not compared at all, which no verdict speaks of."
+    _show("Drift", document, _OF_DRIFT, _drift_rows(document["columns"]))
+    aside = document["set_aside"]
+    if aside:
+        more = f" and {len(aside) - _MOST_ROWS_SHOWN} more" if len(aside) > _MOST_ROWS_SHOWN else ""
+        named = ", ".join(aside[:_MOST_ROWS_SHOWN])
+        show_lines(f"not compared, for they hold times, name rows or are new: {named}{more}")
+
+
 Columns = Annotated[str | None, typer.Option("--columns", metavar="A,B,...", help="Compare only these.")]
 Cluster = Annotated[
     str | None,
@@ -134,6 +144,11 @@ def _require_options(how: Compared) -> None:
     require_limits(DriftLimits(how.warn, how.fail, how.alpha))
     if how.figures is not None:
         require_figures(column_names_in(how.figures, "--figures"))
+    if how.time is not None and how.season is None:
+        raise UsageError(
+            "`--time` is the column of a season, and none is asked for",
+            "add `--season week`, or leave it out",
+        )
     if how.multivariate and how.season is not None:
         said = "`--multivariate` takes no account of a season, and would find it"
         raise UsageError(said, "leave one of the two out")
@@ -162,8 +177,7 @@ def drift_of_files(
         return drift_page(document, notes)
 
     written = write_page(out, page)
-    rows = _drift_rows(document["columns"])
-    show = partial(_show, "Drift", document, _OF_DRIFT, rows)
+    show = partial(_show_drift, document)
     return Answer(document, show, code_of_check(document), (*notes, *written))
 
 # %% ../../nbs/terminal/230_checks.ipynb #85d09f0f

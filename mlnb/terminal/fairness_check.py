@@ -57,6 +57,17 @@ def _show_fairness(report: Any) -> None:
         show_table(["verdict", "gap", "widest", "interval", "limit"], rows[:_MOST_GAPS], "")
     if len(rows) > _MOST_GAPS:
         show_lines(f"and {len(rows) - _MOST_GAPS} more; `--json` and `--out` have all of them")
+    _show_unjudged([group for group in report.groups if not any(group.metrics.values())])
+
+
+def _show_unjudged(groups: Sequence[Any]) -> None:
+    "Name groups of which no figure was judged, so that nobody takes a verdict for theirs."
+    from mlnb.models.group_gaps import group_in_words
+
+    said = "; ".join(f"{group_in_words(one.group)} ({one.why})" for one in groups[:_MOST_GAPS])
+    more = f"; and {len(groups) - _MOST_GAPS} more" if len(groups) > _MOST_GAPS else ""
+    if groups:
+        show_lines(f"not judged: {said}{more}")
 
 
 def _gap_numbers(gap: Any) -> list[str]:
