@@ -16,7 +16,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from .chance import jensen_shannon_noise, jensen_shannon_p_value, ks_noise, ks_p_value
+from mlnb.monitor.chance import (
+    excess_of_levels,
+    jensen_shannon_noise,
+    jensen_shannon_p_value,
+    ks_noise,
+    ks_p_value,
+    rare_levels,
+)
 from mlnb.monitor.cluster_samples import (
     NO_BINS,
     ClusterSample,
@@ -262,13 +269,17 @@ def _numbers_measured(before: WindowProfile, now: WindowProfile) -> Measured:
     return Measured("ks", distance, n, m, partial(ks_noise, n, m), ks_p_value(distance, n, m))
 
 
-def _levels_noise(before: WindowProfile, now: WindowProfile, n_levels: int) -> CategoryNoise:
-    "Observations that the categories of two columns are."
+def _levels_noise(
+    before: WindowProfile, now: WindowProfile, counts: Sequence[np.ndarray]
+) -> tuple[CategoryNoise, float]:
+    "Observations that the categories of two columns are, and what each is worth."
     both = (before, now)
-    if n_levels < 2 or not all("by_cluster" in one for one in both):
-        return CategoryNoise(before["n"], now["n"], n_levels - 1)
+    if len(counts[0]) < 2 or not all("by_cluster" in one for one in both):
+        worth, freedom = rare_levels(*counts)
+        return CategoryNoise(before["n"], now["n"], freedom), worth
     found = noise_of_levels([one["by_cluster"] for one in both], [one["levels"] for one in both])
-    return CategoryNoise(max(1.0, found.n), max(1.0, found.m), found.freedom)
+    freedom = found.freedom * excess_of_levels(*counts)
+    return CategoryNoise(max(1.0, found.n), max(1.0, found.m), freedom), 1.0
 
 
 def _n_there(column: WindowProfile) -> list[int]:
@@ -288,9 +299,10 @@ def _levels_measured(before: WindowProfile, now: WindowProfile) -> Measured:
     "Jensen-Shannon distance of two profiles."
     names = [*dict.fromkeys([*before["levels"], *now["levels"]])]
     counts = [np.array([one["levels"].get(name, 0) for name in names]) for one in (before, now)]
-    distance, (n, m, freedom) = jensen_shannon(*counts), _levels_noise(before, now, len(names))
-    noise = partial(jensen_shannon_noise, n, m, freedom)
-    return Measured("jensen_shannon", distance, n, m, noise, jensen_shannon_p_value(distance, n, m, freedom))
+    distance, ((n, m, freedom), worth) = jensen_shannon(*counts), _levels_noise(before, now, counts)
+    noise = partial(jensen_shannon_noise, n * worth, m * worth, freedom)
+    p_value = jensen_shannon_p_value(distance, n * worth, m * worth, freedom)
+    return Measured("jensen_shannon", distance, n, m, noise, p_value)
 
 
 def _measured(before: WindowProfile, now: WindowProfile) -> Measured | str:
