@@ -155,3 +155,37 @@ def test_what_moved_is_seen_by_profiles_with_clusters_as_by_rows(fortnight):
     for name in PAYMENTS:
         assert found["columns"][name]["status"] == exact["columns"][name]["status"]
         assert_allclose(found["columns"][name]["noise"], exact["columns"][name]["noise"], rtol=0.3)
+
+
+SET_ASIDE = {
+    "names": pd.Series([f"r{i}" for i in range(400)]),
+    "times": pd.Series(pd.date_range("2026-01-01", periods=400, freq="h")),
+}
+
+
+def _compared(before, now, way):
+    if way == "rows":
+        return drift(before, now)
+    cluster = "card" if way == "cards" else None
+    return profile_drift(*(profile_of(one, cluster) for one in (before, now)))
+
+
+@pytest.mark.parametrize("way", ["rows", "profiles", "cards"])
+@pytest.mark.parametrize("kind", SET_ASIDE)
+@pytest.mark.parametrize("n_kept", [0, 40, 390, 400])
+def test_columns_set_aside_are_told_when_they_lose_their_values(kind, way, n_kept):
+    n = np.arange(400)
+    before = pd.DataFrame({"amount": n, "card": [f"c{i % 100}" for i in n], "aside": SET_ASIDE[kind]})
+    now = before.assign(aside=before["aside"].where(n < n_kept))
+    found = _compared(before, now, way)
+    if n_kept < 100:
+        assert found["columns"]["aside"]["verdict"] == found["verdict"] == "fail"
+    else:
+        assert (found["verdict"], found["set_aside"]) == ("ok", ["aside"])
+
+
+@pytest.mark.parametrize("way", ["rows", "profiles", "cards"])
+def test_names_that_become_numbers_are_never_ok(way):
+    n = np.arange(400)
+    before = pd.DataFrame({"amount": n, "card": [f"c{i % 100}" for i in n], "aside": SET_ASIDE["names"]})
+    assert _compared(before, before.assign(aside=n), way)["verdict"] == "not_computable"

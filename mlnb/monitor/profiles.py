@@ -313,6 +313,8 @@ def _measured(before: WindowProfile, now: WindowProfile) -> Measured | str:
     kinds = before["kind"], now["kind"]
     if "empty" not in kinds and kinds[0] != kinds[1]:
         return f"a {kinds[0]} in the reference window, a {kinds[1]} in the current one"
+    if "time" in kinds:
+        return "time moves on by itself"
     n_least = min(before["n"], now["n"])
     if n_least < MIN_VALUES:
         return f"{n_least} values in a window, at least {MIN_VALUES} are needed"
@@ -329,6 +331,8 @@ def _rows_worth(column: WindowProfile, sample: ClusterSample | None) -> float:
         return n_rows
     if len(sample.ids) < MIN_VALUES:
         return 0
+    if column["n"] and "by_cluster" not in column:  # times and names, of which nobody knows more
+        return sample.n
     there = _n_there(column) if "by_cluster" in column else [0] * len(sample.ids)
     return size_of_gaps(there, sample.rows, n_rows)
 
@@ -376,9 +380,11 @@ def _column_found(
     )
 
 
-def _says_nothing_in(column: WindowProfile) -> bool:
-    "Whether a column holds times, or names of rows."
-    return column["kind"] == "time" or "no categories" in column.get("why", "")
+def _says_nothing_in(before: WindowProfile, now: WindowProfile | None) -> bool:
+    "Whether a column of both windows holds times, or names of rows."
+    if now is None or now["kind"] not in (before["kind"], "empty"):
+        return False
+    return before["kind"] == "time" or "no categories" in before.get("why", "")
 
 
 def profile_drift(
@@ -394,16 +400,17 @@ def profile_drift(
         reference["columns"],
         current["columns"],
     )
-    timed = [name for name, one in before.items() if name in now and _says_nothing_in(one)]
-    names = [name for name in before if name not in timed]
-    shared = limits._replace(alpha=alpha / max(1, len(names)))
+    silent = [name for name, one in before.items() if _says_nothing_in(one, now.get(name))]
+    shared = limits._replace(alpha=alpha / max(1, len(before) - len(silent)))
     _cluster_column([reference, current])
     samples = (_sample_in(reference), _sample_in(current))
-    judged = {name: _column_found(before[name], now.get(name), shared, samples) for name in names}
+    judged = {name: _column_found(before[name], now.get(name), shared, samples) for name in before}
+    untold = [name for name in silent if judged[name]["status"] == "not_computable"]
+    judged = {name: found for name, found in judged.items() if name not in {*untold}}
     share, verdict = summary_of(judged)
     rows = {
         "rows": [reference["rows"], current["rows"]],
         "clusters": [one.n for one in samples if one is not None] or None,
     }
-    aside = [name for name in now if name not in before] + timed
+    aside = [name for name in now if name not in before] + untold
     return result(verdict, judged, **rows, drifted_share=share, set_aside=aside)
