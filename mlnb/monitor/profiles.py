@@ -49,21 +49,24 @@ from ..store.verdict import Verdict, result
 MOST_GROUPS = 1024  # a column of numbers in a profile
 
 
-def _grouped(values: np.ndarray, counts: np.ndarray, n_groups: int) -> tuple[np.ndarray, np.ndarray, int]:
-    "The last value and the size of each group of ordered values, and the largest group of several values."
-    if len(values) <= n_groups:
+def _grouped(
+    values: np.ndarray, counts: np.ndarray, n_groups: int, n_left: int
+) -> tuple[np.ndarray, np.ndarray, int]:
+    "Last value and size of each group of ordered values; most rows of one that are not at its last."
+    if len(values) <= n_left:
         return values, counts, 0
     passed = np.cumsum(counts)
     group = np.ceil(passed * (n_groups / passed[-1])).astype(np.int64)
-    last = np.flatnonzero(np.append(group[1:] != group[:-1], True))
+    is_heavy = counts * n_groups >= passed[-1]
+    last = np.flatnonzero(np.append(group[1:] != group[:-1], True) | is_heavy)
     sizes = np.diff(passed[last], prepend=0)
-    several = np.diff(last, prepend=-1) > 1
-    return values[last], sizes, int(sizes[several].max(initial=0))
+    return values[last], sizes, int((sizes - counts[last]).max())
 
 
 def _of_numbers(values: np.ndarray) -> dict[str, Any]:
     "What is kept of numbers."
-    kept, counts, slack = _grouped(*np.unique(values, return_counts=True), MOST_GROUPS)
+    plain = values + 0.0  # the zero that has a sign is the one that has none
+    kept, counts, slack = _grouped(*np.unique(plain, return_counts=True), MOST_GROUPS, MOST_GROUPS)
     return {"values": kept.tolist(), "counts": counts.tolist(), "slack": slack}
 
 # %% ../../nbs/monitor/130_profiles.ipynb #0ce8f37f
@@ -155,7 +158,7 @@ def _merged_numbers(columns: Sequence[WindowProfile]) -> dict[str, Any]:
     sizes = np.concatenate([np.array(one["counts"], dtype=np.int64) for one in columns])
     different, places = np.unique(values, return_inverse=True)
     counts = np.bincount(places, weights=sizes, minlength=len(different)).astype(np.int64)
-    kept, counts, slack = _grouped(different, counts, 4 * MOST_GROUPS)
+    kept, counts, slack = _grouped(different, counts, 4 * MOST_GROUPS, 8 * MOST_GROUPS)
     shown = [str(value) if np.isinf(value) else value for value in kept.tolist()]
     return {"values": shown, "counts": counts.tolist(), "slack": slack + sum(one["slack"] for one in columns)}
 
