@@ -7,10 +7,11 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_allclose
 
-from mlnb.monitor.chance import jensen_shannon_noise
+from mlnb.monitor.chance import jensen_shannon_noise, jensen_shannon_p_value, rare_levels
 from mlnb.monitor.distances import jensen_shannon, ks
-from mlnb.monitor.drift import column_drift, drift
+from mlnb.monitor.drift import Sampling, column_drift, drift
 from mlnb.monitor.performance import performance
+from mlnb.monitor.profiles import profile_drift, profile_of
 
 DATA = Path(__file__).parent / "data"
 PEOPLE = DATA.parents[1] / "data" / "acs_employment_ma.parquet"
@@ -118,6 +119,38 @@ def test_jensen_shannon_noise_agrees_with_the_exact_chi_square_quantile(n_catego
     stats = pytest.importorskip("scipy.stats")
     exact = np.sqrt(stats.chi2.isf(0.001, n_categories - 1) * (1 / 400 + 1 / 600) / (8 * np.log(2)))
     assert_allclose(jensen_shannon_noise(400, 600, n_categories - 1, 0.001), exact, rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("n_levels", "steepness", "n", "m"),
+    [(2, 0, 400, 600), (500, 1, 5000, 5000), (500, 1, 5000, 1000), (500, 1, 100, 5000), (300, 0, 1000, 1000)],
+)
+def test_rare_levels_raise_no_more_alarms_than_accepted_and_no_fewer(n_levels, steepness, n, m):
+    draw, alarms, p_values = np.random.default_rng(0), 0, []
+    shares = 1 / np.arange(1, n_levels + 1) ** steepness
+    for _ in range(120):
+        before, now = (draw.multinomial(size, shares / shares.sum()) for size in (n, m))
+        worth, freedom = rare_levels(before, now)
+        p_values.append(jensen_shannon_p_value(jensen_shannon(before, now), n * worth, m * worth, freedom))
+        alarms += p_values[-1] < 0.05
+    assert alarms <= 15
+    assert 0.3 < np.median(p_values) < 0.7
+
+
+@pytest.mark.parametrize("is_profile", [False, True])
+@pytest.mark.parametrize("per_card", [None, 2])
+def test_two_windows_of_many_merchants_are_alike(is_profile, per_card):
+    draw, cluster = np.random.default_rng(1), None if per_card is None else "card"
+    shares = 1 / np.arange(1, 501) / sum(1 / np.arange(1, 501))
+    for _ in range(2):
+        held = [pd.DataFrame({"merchant": draw.choice(500, 5000, p=shares)}).astype(str) for _ in range(2)]
+        if per_card is not None:
+            held = [one.assign(card=np.arange(5000) // 2 + 9999 * i) for i, one in enumerate(held)]
+        if is_profile:
+            found = profile_drift(*(profile_of(one, cluster) for one in held), warn=0.01, alpha=0.01)
+        else:
+            found = drift(*held, warn=0.01, alpha=0.01, sampling=Sampling(cluster))
+        assert found["verdict"] == "ok", found
 
 
 def test_forty_same_columns_of_small_windows_raise_no_alarm():

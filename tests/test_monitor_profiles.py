@@ -217,3 +217,70 @@ def test_what_is_no_profile_is_an_error_of_usage(odd):
     for ask in (lambda: merged(odd), lambda: merged([odd]), lambda: profile_drift(kept, odd)):
         with pytest.raises(UsageError):
             ask()
+
+
+SET_ASIDE = {
+    "names": pd.Series([f"r{i}" for i in range(400)]),
+    "times": pd.Series(pd.date_range("2026-01-01", periods=400, freq="h")),
+}
+
+
+def _compared(before, now, way):
+    if way == "rows":
+        return drift(before, now)
+    cluster = "card" if way == "cards" else None
+    return profile_drift(*(profile_of(one, cluster) for one in (before, now)))
+
+
+@pytest.mark.parametrize("way", ["rows", "profiles", "cards"])
+@pytest.mark.parametrize("kind", SET_ASIDE)
+@pytest.mark.parametrize("n_kept", [0, 40, 390, 400])
+def test_columns_set_aside_are_told_when_they_lose_their_values(kind, way, n_kept):
+    n = np.arange(400)
+    before = pd.DataFrame({"amount": n, "card": [f"c{i % 100}" for i in n], "aside": SET_ASIDE[kind]})
+    now = before.assign(aside=before["aside"].where(n < n_kept))
+    found = _compared(before, now, way)
+    if n_kept < 100:
+        assert found["columns"]["aside"]["verdict"] == found["verdict"] == "fail"
+    else:
+        assert (found["verdict"], found["set_aside"]) == ("ok", ["aside"])
+
+
+@pytest.mark.parametrize("way", ["rows", "profiles", "cards"])
+def test_names_that_become_numbers_are_never_ok(way):
+    n = np.arange(400)
+    before = pd.DataFrame({"amount": n, "card": [f"c{i % 100}" for i in n], "aside": SET_ASIDE["names"]})
+    assert _compared(before, before.assign(aside=n), way)["verdict"] == "not_computable"
+
+
+@pytest.mark.parametrize("share", [0.002, 0.3, 0.5, 0.97])
+@pytest.mark.parametrize("heavy", [0.0, 1.0, -np.inf])
+@pytest.mark.parametrize("n_parts", [1, 5])
+def test_a_value_of_many_rows_stays_where_it_is(share, heavy, n_parts):
+    draw = np.random.default_rng(5)
+
+    def amounts(n):
+        return pd.DataFrame({"amount": np.where(draw.random(n) < share, heavy, draw.lognormal(size=n))})
+
+    before, now = amounts(30_000), amounts(800)
+    profile = merged([profile_of(before.iloc[part::n_parts]) for part in range(n_parts)])
+    found = profile_drift(profile, profile_of(now))
+    column = found["columns"]["amount"]
+    assert (found["verdict"], column["error"] < 0.0015) == ("ok", True)
+    exact = drift(before, now)["columns"]["amount"]["value"]
+    assert abs(column["value"] - exact) <= column["error"] + 1e-12
+
+
+@pytest.mark.slow
+def test_a_year_that_grows_day_by_day_is_known_to_within_a_hundredth():
+    draw, year = np.random.default_rng(6), None
+    for _ in range(365):
+        one = profile_of(pd.DataFrame({"amount": draw.lognormal(size=60)}))
+        year = one if year is None else merged([year, one])
+    amounts = year["columns"]["amount"]
+    assert amounts["slack"] / amounts["n"] < 0.01
+
+
+def test_zeros_with_a_sign_have_the_bytes_of_others():
+    zeros = [profile_of(pd.DataFrame({"x": [zero, 1.0] * 20})) for zero in (0.0, -0.0)]
+    assert json.dumps(zeros[0]) == json.dumps(zeros[1])

@@ -87,6 +87,7 @@ TRIED = {
     "store/tables": "saved values",
     "store/url": "test_terminal_secrets.py",
     "sources/folder_keys": "sources",
+    "sources/loose_tables": "test_terminal_checks.py",
     "sources/lake_tables": "test_sources_lakes.py",
     "sources/last_pin": "test_sources_last_pin.py",
     "sources/misread": "test_sources_misread.py",

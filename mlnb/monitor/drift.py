@@ -32,7 +32,7 @@ from mlnb.monitor.columns import (
 from .distances import CATEGORY_FIGURES, NUMBER_FIGURES, aligned_counts
 from .distances import jensen_shannon as jensen_shannon
 from .distances import ks as ks
-from .measures import ONCE_EACH, Rows, names_rows
+from .measures import MIN_VALUES, ONCE_EACH, Rows, names_rows
 from .seasons import season_weights
 from ..store.errors import UsageError, did_you_mean
 from ..store.verdict import Verdict, result, worst
@@ -137,7 +137,7 @@ def _why_no_drift(before: list[pd.Series], now: list[pd.Series]) -> Verdict | No
     reason = obstacle_between(before, now)
     if reason.startswith("no value") and any(kind_of(one[0]) != "empty" for one in (before, now)):
         return None
-    if not reason:
+    if not reason or reason.startswith("time"):
         return None
     return Verdict("not_computable", reason)
 
@@ -162,16 +162,19 @@ def _says_nothing(before: list[pd.Series], now: list[pd.Series]) -> bool:
     "Whether a column of both windows holds times, or names of rows."
     if len(before) != 1 or len(now) != 1:
         return False
+    obstacle = obstacle_between(before, now)
+    if obstacle.startswith("time"):
+        return True
     try:
-        return obstacle_between(before, now).startswith("time") or names_rows(before[0])
+        is_named = not obstacle.startswith("a ") and names_rows(before[0])
+        return is_named and (len(now[0]) < MIN_VALUES or now[0].nunique() != 1)
     except UNREADABLE:
         return False
 
 
-def _set_aside(before: dict[str, list[pd.Series]], now: dict[str, list[pd.Series]]) -> list[str]:
-    "Columns that nobody asked for and that say nothing about a distribution."
-    new = [name for name in now if name not in before]
-    return new + [name for name, held in before.items() if _says_nothing(held, now.get(name, []))]
+def _not_compared(judged: dict[str, dict[str, Any]], silent: Sequence[str]) -> list[str]:
+    "Columns that say nothing about a distribution, and have not lost their values either."
+    return [name for name in silent if judged[name]["status"] == "not_computable"]
 
 
 def drift(
@@ -191,18 +194,20 @@ def drift(
     counted = _rows_by_sampling(reference, current, sampling)
     before, now = columns_by_name(reference), columns_by_name(current)
     names = [name for name in before if name != sampling.cluster] if asked is None else asked
-    aside = [] if columns is not None else _set_aside(before, now)
-    names = [name for name in names if name not in {*aside}]
-    shared = limits._replace(alpha=alpha / max(1, len(names)))
+    silent = [name for name in names if asked is None and _says_nothing(before[name], now.get(name, []))]
+    shared = limits._replace(alpha=alpha / max(1, len(names) - len(silent)))
 
     def judge(name: str) -> dict[str, Any]:
         return _one_column(before.get(name, []), now.get(name, []), shared, counted)
 
     with ThreadPoolExecutor(2) as pool:
         judged = dict(zip(names, pool.map(judge, names), strict=True))
+    aside = _not_compared(judged, silent)
+    judged = {name: found for name, found in judged.items() if name not in {*aside}}
     share, verdict = summary_of(judged)
-    sizes = _sizes(reference, current, counted)
-    return result(verdict, judged, **sizes, drifted_share=share, set_aside=aside)
+    sizes, new = _sizes(reference, current, counted), [name for name in now if name not in before]
+    unasked = [] if asked is not None else new + aside
+    return result(verdict, judged, **sizes, drifted_share=share, set_aside=unasked)
 
 # %% ../../nbs/monitor/120_drift.ipynb #672ecb62
 FIGURE_NAMES = tuple(dict.fromkeys([*NUMBER_FIGURES, *CATEGORY_FIGURES]))

@@ -17,7 +17,14 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from .chance import jensen_shannon_noise, jensen_shannon_p_value, ks_noise, ks_p_value
+from mlnb.monitor.chance import (
+    excess_of_levels,
+    jensen_shannon_noise,
+    jensen_shannon_p_value,
+    ks_noise,
+    ks_p_value,
+    rare_levels,
+)
 from .clusters import Clusters, clusters_of, noise_of_categories, sizes_of_numbers
 from .columns import floats, kind_of
 from .distances import aligned_counts, jensen_shannon, ks, weighted_ks
@@ -115,17 +122,18 @@ def _weighted_counts(values: pd.Series, weights: np.ndarray | None, levels: pd.I
 
 
 def _category_sizes(
-    columns: Sequence[pd.Series], counted: Sequence[Rows], levels: pd.Index
-) -> tuple[float, float, float]:
-    "Observations of both windows and degrees of freedom."
+    columns: Sequence[pd.Series], counted: Sequence[Rows], counts: pd.DataFrame
+) -> tuple[float, float, float, float]:
+    "Observations of both windows, what each is worth, and degrees of freedom."
     weights, sizes = [rows.weights for rows in counted], [len(one) for one in columns]
-    clusters = _clusters_of_all(counted, sizes)
+    clusters, levels = _clusters_of_all(counted, sizes), counts.index
+    both = counts["reference"].to_numpy(), counts["current"].to_numpy()
     if clusters is None or len(levels) < 2:
         n, m = (max(1.0, size * _kish(one)) for size, one in zip(sizes, weights, strict=True))
-        return n, m, len(levels) - 1
+        return n, m, *rare_levels(*both)
     codes = [pd.Categorical(values.astype("object"), categories=levels).codes for values in columns]
     noise = noise_of_categories(codes, len(levels), clusters, weights)
-    return max(1.0, noise.n), max(1.0, noise.m), noise.freedom
+    return max(1.0, noise.n), max(1.0, noise.m), 1.0, noise.freedom * excess_of_levels(*both)
 
 
 def names_rows(
@@ -148,9 +156,9 @@ def category_distance(
     if weights is not None:
         before = _weighted_counts(reference, weights, counts.index)
     distance = jensen_shannon(before, counts["current"].to_numpy())
-    n, m, freedom = _category_sizes([reference, current], counted, counts.index)
-    p_value = jensen_shannon_p_value(distance, n, m, freedom)
-    noise = partial(jensen_shannon_noise, n, m, freedom)
+    n, m, worth, freedom = _category_sizes([reference, current], counted, counts)
+    p_value = jensen_shannon_p_value(distance, n * worth, m * worth, freedom)
+    noise = partial(jensen_shannon_noise, n * worth, m * worth, freedom)
     return Measured("jensen_shannon", distance, n, m, noise, p_value)
 
 # %% ../../nbs/monitor/090_measures.ipynb #109fd0f8
@@ -169,6 +177,8 @@ def measure(
     counted: Sequence[Rows],  # how their rows count
 ) -> Measured | str:  # why it cannot be said; `TypeError` without hashes
     "How far apart the values of a column are."
+    if kind_of(columns[0]) == "time":
+        return "time moves on by itself"
     held = [values.notna().to_numpy() for values in columns]
     values = [series[mask] for series, mask in zip(columns, held, strict=True)]
     rows = [rows_held(one, mask) for one, mask in zip(counted, held, strict=True)]

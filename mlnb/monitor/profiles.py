@@ -16,7 +16,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from .chance import jensen_shannon_noise, jensen_shannon_p_value, ks_noise, ks_p_value
+from mlnb.monitor.chance import (
+    excess_of_levels,
+    jensen_shannon_noise,
+    jensen_shannon_p_value,
+    ks_noise,
+    ks_p_value,
+    rare_levels,
+)
 from mlnb.monitor.cluster_samples import (
     ClusterSample,
     bins_by_cluster,
@@ -43,21 +50,24 @@ from ..store.verdict import Verdict, result
 MOST_GROUPS = 1024  # a column of numbers in a profile
 
 
-def _grouped(values: np.ndarray, counts: np.ndarray, n_groups: int) -> tuple[np.ndarray, np.ndarray, int]:
-    "The last value and the size of each group of ordered values, and the largest group of several values."
-    if len(values) <= n_groups:
+def _grouped(
+    values: np.ndarray, counts: np.ndarray, n_groups: int, n_left: int
+) -> tuple[np.ndarray, np.ndarray, int]:
+    "Last value and size of each group of ordered values; most rows of one that are not at its last."
+    if len(values) <= n_left:
         return values, counts, 0
     passed = np.cumsum(counts)
     group = np.ceil(passed * (n_groups / passed[-1])).astype(np.int64)
-    last = np.flatnonzero(np.append(group[1:] != group[:-1], True))
+    is_heavy = counts * n_groups >= passed[-1]
+    last = np.flatnonzero(np.append(group[1:] != group[:-1], True) | is_heavy)
     sizes = np.diff(passed[last], prepend=0)
-    several = np.diff(last, prepend=-1) > 1
-    return values[last], sizes, int(sizes[several].max(initial=0))
+    return values[last], sizes, int((sizes - counts[last]).max())
 
 
 def _of_numbers(values: np.ndarray) -> dict[str, Any]:
     "What is kept of numbers."
-    kept, counts, slack = _grouped(*np.unique(values, return_counts=True), MOST_GROUPS)
+    plain = values + 0.0  # the zero that has a sign is the one that has none
+    kept, counts, slack = _grouped(*np.unique(plain, return_counts=True), MOST_GROUPS, MOST_GROUPS)
     return {"values": kept.tolist(), "counts": counts.tolist(), "slack": slack}
 
 # %% ../../nbs/monitor/150_profiles.ipynb #0ce8f37f
@@ -149,7 +159,7 @@ def _merged_numbers(columns: Sequence[WindowProfile]) -> dict[str, Any]:
     sizes = np.concatenate([np.array(one["counts"], dtype=np.int64) for one in columns])
     different, places = np.unique(values, return_inverse=True)
     counts = np.bincount(places, weights=sizes, minlength=len(different)).astype(np.int64)
-    kept, counts, slack = _grouped(different, counts, 4 * MOST_GROUPS)
+    kept, counts, slack = _grouped(different, counts, 4 * MOST_GROUPS, 8 * MOST_GROUPS)
     shown = [str(value) if np.isinf(value) else value for value in kept.tolist()]
     return {"values": shown, "counts": counts.tolist(), "slack": slack + sum(one["slack"] for one in columns)}
 
@@ -264,13 +274,17 @@ def _numbers_measured(before: WindowProfile, now: WindowProfile) -> Measured:
     return Measured("ks", distance, n, m, partial(ks_noise, n, m), ks_p_value(distance, n, m))
 
 
-def _levels_noise(before: WindowProfile, now: WindowProfile, n_levels: int) -> CategoryNoise:
-    "Observations that the categories of two columns are."
+def _levels_noise(
+    before: WindowProfile, now: WindowProfile, counts: Sequence[np.ndarray]
+) -> tuple[CategoryNoise, float]:
+    "Observations that the categories of two columns are, and what each is worth."
     both = (before, now)
-    if n_levels < 2 or not all("by_cluster" in one for one in both):
-        return CategoryNoise(before["n"], now["n"], n_levels - 1)
+    if len(counts[0]) < 2 or not all("by_cluster" in one for one in both):
+        worth, freedom = rare_levels(*counts)
+        return CategoryNoise(before["n"], now["n"], freedom), worth
     found = noise_of_levels([one["by_cluster"] for one in both], [one["levels"] for one in both])
-    return CategoryNoise(max(1.0, found.n), max(1.0, found.m), found.freedom)
+    freedom = found.freedom * excess_of_levels(*counts)
+    return CategoryNoise(max(1.0, found.n), max(1.0, found.m), freedom), 1.0
 
 
 def _n_there(column: WindowProfile) -> list[int]:
@@ -290,9 +304,10 @@ def _levels_measured(before: WindowProfile, now: WindowProfile) -> Measured:
     "Jensen-Shannon distance of two profiles."
     names = [*dict.fromkeys([*before["levels"], *now["levels"]])]
     counts = [np.array([one["levels"].get(name, 0) for name in names]) for one in (before, now)]
-    distance, (n, m, freedom) = jensen_shannon(*counts), _levels_noise(before, now, len(names))
-    noise = partial(jensen_shannon_noise, n, m, freedom)
-    return Measured("jensen_shannon", distance, n, m, noise, jensen_shannon_p_value(distance, n, m, freedom))
+    distance, ((n, m, freedom), worth) = jensen_shannon(*counts), _levels_noise(before, now, counts)
+    noise = partial(jensen_shannon_noise, n * worth, m * worth, freedom)
+    p_value = jensen_shannon_p_value(distance, n * worth, m * worth, freedom)
+    return Measured("jensen_shannon", distance, n, m, noise, p_value)
 
 
 def _measured(before: WindowProfile, now: WindowProfile) -> Measured | str:
@@ -303,6 +318,8 @@ def _measured(before: WindowProfile, now: WindowProfile) -> Measured | str:
     kinds = before["kind"], now["kind"]
     if "empty" not in kinds and kinds[0] != kinds[1]:
         return f"a {kinds[0]} in the reference window, a {kinds[1]} in the current one"
+    if "time" in kinds:
+        return "time moves on by itself"
     n_least = min(before["n"], now["n"])
     if n_least < MIN_VALUES:
         return f"{n_least} values in a window, at least {MIN_VALUES} are needed"
@@ -319,6 +336,8 @@ def _rows_worth(column: WindowProfile, sample: ClusterSample | None) -> float:
         return n_rows
     if len(sample.ids) < MIN_VALUES:
         return 0
+    if column["n"] and "by_cluster" not in column:  # times and names, of which nobody knows more
+        return sample.n
     there = _n_there(column) if "by_cluster" in column else [0] * len(sample.ids)
     return size_of_gaps(there, sample.rows, n_rows)
 
@@ -366,9 +385,11 @@ def _column_found(
     )
 
 
-def _says_nothing_in(column: WindowProfile) -> bool:
-    "Whether a column holds times, or names of rows."
-    return column["kind"] == "time" or "no categories" in column.get("why", "")
+def _says_nothing_in(before: WindowProfile, now: WindowProfile | None) -> bool:
+    "Whether a column of both windows holds times, or names of rows."
+    if now is None or now["kind"] not in (before["kind"], "empty"):
+        return False
+    return before["kind"] == "time" or "no categories" in before.get("why", "")
 
 
 def profile_drift(
@@ -381,16 +402,17 @@ def profile_drift(
     "Compare two windows by their profiles."
     limits = require_limits(DriftLimits(warn, fail, alpha))
     before, now = (require_profile(one)["columns"] for one in (reference, current))
-    timed = [name for name, one in before.items() if name in now and _says_nothing_in(one)]
-    names = [name for name in before if name not in timed]
-    shared = limits._replace(alpha=alpha / max(1, len(names)))
+    silent = [name for name, one in before.items() if _says_nothing_in(one, now.get(name))]
+    shared = limits._replace(alpha=alpha / max(1, len(before) - len(silent)))
     _cluster_column([reference, current])
     samples = (_sample_in(reference), _sample_in(current))
-    judged = {name: _column_found(before[name], now.get(name), shared, samples) for name in names}
+    judged = {name: _column_found(before[name], now.get(name), shared, samples) for name in before}
+    untold = [name for name in silent if judged[name]["status"] == "not_computable"]
+    judged = {name: found for name, found in judged.items() if name not in {*untold}}
     share, verdict = summary_of(judged)
     rows = {
         "rows": [reference["rows"], current["rows"]],
         "clusters": [one.n for one in samples if one is not None] or None,
     }
-    aside = [name for name in now if name not in before] + timed
+    aside = [name for name in now if name not in before] + untold
     return result(verdict, judged, **rows, drifted_share=share, set_aside=aside)
