@@ -153,7 +153,7 @@ RULES: dict[str, Callable[[Series | None, Series], Ruled]] = {
 }
 
 
-def _not_comparable(
+def _not_judged(
     before: Sequence[Series] | None, now: Sequence[Series], n_least: int
 ) -> tuple[str, Verdict] | None:
     "Rule and verdict of a column that is not once in both windows, or has too few rows; None for any other."
@@ -175,7 +175,7 @@ def check_column(
     n_least: int,  # rows of the smaller window
 ) -> tuple[str, Ruled]:  # the rule that decided, what it found; never raises
     "Judge one column by all rules."
-    refused = _not_comparable(before, now, n_least)
+    refused = _not_judged(before, now, n_least)
     if refused:
         return refused[0], Ruled(refused[1])
     try:
