@@ -89,6 +89,7 @@ TRIED = {
     "sources/folder_keys": "sources",
     "sources/lake_tables": "test_sources_lakes.py",
     "sources/last_pin": "test_sources_last_pin.py",
+    "sources/loose_tables": "test_terminal_checks.py",
     "sources/misread": "test_sources_misread.py",
     "sources/one_table": "test_sources_one_table.py, test_sources_misread.py",
     "sources/reading": "test_sources_reading.py",
