@@ -9,8 +9,8 @@ hidden it. It holds no business rule; those belong to the schema that is checked
 
 # %% auto #0
 __all__ = ['MIN_ROWS', 'Series', 'RULES', 'Ruled', 'check_rows', 'check_missing', 'check_kind', 'check_infinite',
-           'check_constant', 'new_share', 'new_to_expect', 'check_new', 'check_column', 'check_repeated', 'check_key',
-           'schema_findings', 'least_share', 'least_seen', 'quality']
+           'check_constant', 'new_share', 'check_new', 'check_column', 'check_repeated', 'check_key', 'schema_findings',
+           'least_share', 'least_seen', 'quality']
 
 # %% ../../nbs/monitor/040_quality.ipynb #48da6a8c
 import math
@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 
 from ..data.schema import ROW_RULES, SCHEMA_RULES, Column, Violation, schema_violations
-from .chance import smallest_seen
+from .chance import new_to_expect, smallest_seen
 from mlnb.monitor.columns import (
     UNREADABLE,
     columns_by_name,
@@ -138,22 +138,6 @@ def new_share(
     held = current.dropna().astype(object)
     return float((~held.isin(set(reference.dropna().unique()))).mean())
 
-# %% ../../nbs/monitor/040_quality.ipynb #0dd7eeaa
-_MOST_SPREADS = 4.0  # that chance takes the share of new categories above what is to be expected
-
-
-def new_to_expect(
-    reference: Series,  # the column in the reference window
-    n_current: int,  # values of the current window, at least one
-) -> float:  # share of the values, 0..1; `TypeError` without hashes
-    "The largest share of values in new categories that is no surprise; 0 where nearly all categories repeat."
-    counts = reference.value_counts()
-    n, once, twice = int(counts.sum()), int((counts == 1).sum()), int((counts == 2).sum())
-    if once < MIN_ROWS:  # too few to tell a share from
-        return 0.0
-    spread = math.sqrt((once + 2 * twice) / n**2 + once / n / n_current)
-    return min(1.0, once / n + _MOST_SPREADS * spread)
-
 # %% ../../nbs/monitor/040_quality.ipynb #73dc00b8
 def check_new(
     reference: Series | None,  # the column in the reference window; None = there is none
@@ -163,7 +147,7 @@ def check_new(
     share = 0.0 if reference is None else new_share(reference, current)
     if reference is None or not share:
         return Ruled(Verdict("ok", "no new category"), share, 0.0)
-    most = new_to_expect(reference, current.count())
+    most = new_to_expect(reference.value_counts().to_numpy(), current.count())
     beside = f", up to {most:.1%} are no surprise" if most else ""
     said = f"{share:.1%} of the rows have a category never seen{beside}"
     word = grade(max(0.0, share - most), warn=np.nextafter(0, 1), fail=0.05)
