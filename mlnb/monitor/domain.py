@@ -29,6 +29,7 @@ from mlnb.monitor.columns import (
 )
 from .drift import Sampling, require_known
 from ..store.errors import UsageError
+from ..store.shown_text import counted
 from ..store.verdict import Verdict, grade, result, worst
 
 # %% ../../nbs/monitor/160_domain.ipynb #f0501850
@@ -137,6 +138,12 @@ def _domain_verdict(area: Interval, warn: float, fail: float, most: str) -> Verd
     "Judge an area."
     word = grade(area.value, warn, fail) if area.low > 0.5 else "ok"
     figures = f"area {area.value:.3f} ({area.low:.3f} to {area.high:.3f})"
+    if area.value + 2 * (area.high - area.value) < 0.5:  # a twin of the other window misled it
+        said = f"a model does worse than a coin, {figures}: both windows hold the same rows, or rows alike"
+        return Verdict(
+            "not_computable",
+            f"{said}; compare windows that share none, or name what they share as the cluster",
+        )
     if word == "ok":
         return Verdict("ok", f"a model hardly tells the windows apart, {figures}")
     return Verdict(word, f"a model tells the windows apart, {figures}, most of all by `{most}`")
@@ -218,7 +225,9 @@ def _why_no_model(frames: Sequence[pd.DataFrame], used: dict[str, Any], units: n
         return "no column can be compared"
     n_before = len(frames[0])
     n_units = [len(np.unique(units[:n_before])), len(np.unique(units[n_before:]))]
-    return "" if min(n_units) >= 30 else f"{min(n_units)} units in a window, at least 30 are needed"
+    return (
+        "" if min(n_units) >= 30 else f"{counted(min(n_units), 'unit')} in a window, at least 30 are needed"
+    )
 
 # %% ../../nbs/monitor/160_domain.ipynb #6c565216
 def taken_together(
