@@ -3482,6 +3482,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                           'mlnb/models/simultaneous.py'),
                                           'mlnb.models.simultaneous._pair_gap': ( 'models/simultaneous.html#_pair_gap',
                                                                                   'mlnb/models/simultaneous.py'),
+                                          'mlnb.models.simultaneous._wilson_ends': ( 'models/simultaneous.html#_wilson_ends',
+                                                                                     'mlnb/models/simultaneous.py'),
                                           'mlnb.models.simultaneous.critical_value': ( 'models/simultaneous.html#critical_value',
                                                                                        'mlnb/models/simultaneous.py'),
                                           'mlnb.models.simultaneous.drawn_ratios': ( 'models/simultaneous.html#drawn_ratios',
