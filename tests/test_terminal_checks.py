@@ -346,3 +346,10 @@ def test_table_of_no_few_or_odd_rows_is_never_ok(place, capfd):
                 assert run_command(["drift", *files, "--json"]) == 4, files
                 assert run_command(["quality", files[0], "--like", files[1], "--json"]) == 4, files
     assert "Traceback" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo])
+def test_page_at_a_folder_or_a_pipe_is_refused_before_anything_is_read(place, make):
+    make("page.html")
+    with pytest.raises(UsageError, match="is there, and no file"):
+        drift_of_files("nowhere.csv", "nowhere.csv", out="page.html")
