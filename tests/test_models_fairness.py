@@ -402,3 +402,20 @@ def test_smallest_gap_that_is_said_to_be_seen_fails_in_four_tables_of_five(kind)
     seen = np.mean([gap_of(0.5, seed).smallest_seen for seed in range(10)])
     lower = 0.5 - seen if kind == "difference" else 0.5 * seen
     assert 0.65 < np.mean([gap_of(lower, seed).verdict == "fail" for seed in range(80)]) < 0.95
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("sizes", "rate"), [((400, 400, 400), 0.02), ((60,) * 12, 0.4), ((50, 50), 0.9)])
+def test_intervals_hold_for_all_groups_together(sizes, rate):
+    draw, held = np.random.default_rng(8), []
+    names = np.repeat([f"g{i}" for i in range(len(sizes))], sizes)
+    for seed in range(200):
+        chosen = (draw.random((2, len(names))) < rate).astype(int)
+        table = pd.DataFrame({"group": names, "label": chosen[0], "prediction": chosen[1]})
+        table.loc[[0, len(table) - 1], ["label", "prediction"]] = [[0, 0], [1, 1]]  # two classes always
+        meant = FairnessColumns(label="label", groups=["group"], prediction="prediction")
+        spans = [
+            one.metrics["selection_rate"] for one in fairness(table, meant, n_resamples=500, seed=seed).groups
+        ]
+        held.append(all(span.low <= rate <= span.high for span in spans))
+    assert np.mean(held) >= 0.93

@@ -381,3 +381,11 @@ def test_new_names_of_a_long_tail_are_no_fault_and_more_of_them_are(seed):
         for n in (0, 400)
     ]
     assert quality(*ids)["verdict"] == "ok"
+
+
+@pytest.mark.parametrize("n_rows", [0, 40])
+def test_table_without_columns_is_never_in_order(n_rows):
+    nothing = pd.DataFrame(index=range(n_rows))
+    assert quality(None, nothing)["verdict"] == "not_computable"
+    assert quality(nothing, nothing)["verdict"] == "not_computable"
+    assert quality(pd.DataFrame({"a": range(40)}), nothing)["verdict"] == "fail"

@@ -284,3 +284,39 @@ def test_a_year_that_grows_day_by_day_is_known_to_within_a_hundredth():
 def test_zeros_with_a_sign_have_the_bytes_of_others():
     zeros = [profile_of(pd.DataFrame({"x": [zero, 1.0] * 20})) for zero in (0.0, -0.0)]
     assert json.dumps(zeros[0]) == json.dumps(zeros[1])
+
+
+DAMAGES = {
+    ("rows",): ["9", -1, None, 1.5, True],
+    ("columns",): [[], None, "x"],
+    ("columns", "amount"): [None, [], {}, {"kind": "number", "n": 40, "missing": 0}],
+    ("columns", "amount", "n"): [7, -40, "40", 10**30],
+    ("columns", "amount", "kind"): ["zzz", "category", None, []],
+    ("columns", "amount", "values"): [
+        [],
+        [1.0],
+        [2.0, 1.0],
+        [1.0, "nan"],
+        [1.0, None],
+        [1.0, [2.0]],
+        "12",
+        None,
+    ],
+    ("columns", "amount", "counts"): [[60, -20], [40], [10**30, 0], ["20", "20"], [20.0, 20.0], None],
+    ("columns", "amount", "slack"): [-1, None, "0", 1e9],
+    ("columns", "shop", "levels"): [{}, {"a": -1, "b": 41}, {"a": "40"}, [], None],
+}
+
+
+@pytest.mark.parametrize("place", DAMAGES)
+def test_damaged_profiles_are_refused_by_name_and_never_ok(place):
+    whole = profile_of(pd.DataFrame({"amount": [1.0, 2.0] * 20, "shop": ["a", "b"] * 20}))
+    for value in DAMAGES[place]:
+        broken = json.loads(json.dumps(whole))
+        inside = broken
+        for key in place[:-1]:
+            inside = inside[key]
+        inside[place[-1]] = value
+        for use in (lambda one: merged([whole, one]), lambda one: profile_drift(whole, one)):
+            with pytest.raises(UsageError, match=r"no profile|damaged in its column"):
+                use(broken)

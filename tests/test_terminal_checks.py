@@ -407,3 +407,10 @@ def test_mend_of_a_file_that_cannot_be_read_needs_no_project(place, capsys, name
     assert run_command(["quality", name]) == 2
     said = capsys.readouterr().err
     assert "write it again as Parquet" in said and "as_=" not in said and "settings.ini" not in said
+
+
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo])
+def test_page_at_a_folder_or_a_pipe_is_refused_before_anything_is_read(place, make):
+    make("page.html")
+    with pytest.raises(UsageError, match="is there, and no file"):
+        drift_of_files("nowhere.csv", "nowhere.csv", out="page.html")

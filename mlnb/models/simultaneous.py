@@ -83,6 +83,18 @@ def critical_value(
     return max(Z, float(np.quantile(largest, confidence)))
 
 
+def _wilson_ends(
+    estimates: Estimates, reach: float, least: float, most: float
+) -> tuple[np.ndarray, np.ndarray]:
+    "Ends of intervals by Wilson (1927), of so many rows as would vary like each figure."
+    part, width = (estimates.values - least) / (most - least), most - least
+    alone, drawn = part * (1 - part), estimates.errors.var(axis=0) / width**2
+    share = np.divide(reach**2 * drawn, alone, out=np.zeros_like(alone), where=alone > 0)
+    centre, half = part + share / 2, np.sqrt(alone * share + share**2 / 4)
+    low, high = (centre - half) / (1 + share), (centre + half) / (1 + share)
+    return least + width * low, least + width * high
+
+
 def group_intervals(
     estimates: Estimates,  # of one figure
     least: float = 0.0,  # that the figure can be
@@ -90,9 +102,10 @@ def group_intervals(
 ) -> list[Interval]:  # of each group; all hold together with 95 %
     "Intervals of the figure of each group."
     deviations = np.sqrt(estimates.variances)
-    widths = critical_value(np.max(np.abs(estimates.errors) / deviations, axis=1)) * deviations
-    low = np.clip(estimates.values - widths, least, most)
-    high = np.clip(estimates.values + widths, least, most)
+    reach = critical_value(np.max(np.abs(estimates.errors) / deviations, axis=1))
+    skewed = _wilson_ends(estimates, reach, least, most)
+    low = np.clip(np.minimum(estimates.values - reach * deviations, skewed[0]), least, most)
+    high = np.clip(np.maximum(estimates.values + reach * deviations, skewed[1]), least, most)
     return [Interval(*map(float, ends)) for ends in zip(estimates.values, low, high, strict=True)]
 
 # %% ../../nbs/models/070_simultaneous.ipynb #1bf8c7b8

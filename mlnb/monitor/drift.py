@@ -172,7 +172,7 @@ def _says_nothing(before: list[pd.Series], now: list[pd.Series]) -> bool:
         return False
 
 
-def _not_compared(judged: dict[str, dict[str, Any]], silent: Sequence[str]) -> list[str]:
+def _still_silent(judged: dict[str, dict[str, Any]], silent: Sequence[str]) -> list[str]:
     "Columns that say nothing about a distribution, and have not lost their values either."
     return [name for name in silent if judged[name]["status"] == "not_computable"]
 
@@ -202,7 +202,7 @@ def drift(
 
     with ThreadPoolExecutor(2) as pool:
         judged = dict(zip(names, pool.map(judge, names), strict=True))
-    aside = _not_compared(judged, silent)
+    aside = _still_silent(judged, silent)
     judged = {name: found for name, found in judged.items() if name not in {*aside}}
     share, verdict = summary_of(judged)
     sizes, new = _sizes(reference, current, counted), [name for name in now if name not in before]

@@ -370,6 +370,8 @@ def _whole_rules(windows: _Windows, key: str | None, n_expected: int | None) -> 
     "What is found about rows, and about the key."
     n_before, n_now = windows.sizes
     rows = check_rows(n_now, n_before if n_expected is None else n_expected)
+    if not windows.current.shape[1]:
+        rows = Verdict("not_computable", "the current window has no columns")
     whole = {"rows": Ruled(rows, n_now)}
     if windows.names is None:
         whole["repeated"] = check_repeated(windows.reference, windows.current)

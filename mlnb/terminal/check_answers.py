@@ -33,8 +33,12 @@ def require_page(
     out: str | None,  # where a page is to be written; None = nowhere
 ) -> None:  # raises `UsageError` for another name
     "Refuse a name that no browser opens, before anything is computed."
-    if out is not None and Path(out).suffix.lower() not in (".html", ".htm"):
+    if out is None:
+        return
+    if Path(out).suffix.lower() not in (".html", ".htm"):
         raise UsageError(f"`--out {out}` names no page", "give a file that ends in .html")
+    if Path(out).is_dir() or Path(out).is_fifo():
+        raise UsageError(f"`--out {out}` is there, and no file", "give another name that ends in .html")
 
 
 def write_page(
