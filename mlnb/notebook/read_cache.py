@@ -112,7 +112,7 @@ def unpacked(
     return NotebookReading(**told)
 
 
-_TUPLES = ("tools", "scripts", "writes", "search_first", "search_last")  # fields that hold texts
+_TUPLES = ("optional", "tools", "scripts", "writes", "search_first", "search_last")  # of texts
 
 
 def packed(
