@@ -366,7 +366,7 @@ def test_put_in_a_read_only_folder_is_a_store_error(store):
         put(store, b"more")
 
 
-@pytest.mark.parametrize("text", ["3", "99", "", "one", "1.5", "0"])
+@pytest.mark.parametrize("text", ["4", "99", "", "one", "1.5", "0"])
 def test_open_store_of_an_unknown_layout_is_refused(tmp_path, text):
     (tmp_path / "format").write_text(text)
     with pytest.raises(StoreError):
@@ -376,11 +376,11 @@ def test_open_store_of_an_unknown_layout_is_refused(tmp_path, text):
 @pytest.mark.parametrize(
     ("text", "said", "mend"),
     [
-        ("", "damaged", "write 2 into it"),
-        ("one", "damaged", "write 2 into it"),
-        ("\xff", "damaged", "write 2 into it"),
-        ("3", "layout 3", "install a newer mlnb"),
-        ("3\nneeds mlnb 0.9.0\n", "layout 3", "install mlnb 0.9.0"),
+        ("", "damaged", "write 3 into it"),
+        ("one", "damaged", "write 3 into it"),
+        ("\xff", "damaged", "write 3 into it"),
+        ("4", "layout 4", "install a newer mlnb"),
+        ("4\nneeds mlnb 0.9.0\n", "layout 4", "install mlnb 0.9.0"),
     ],
 )
 def test_open_store_says_damaged_or_newer_as_it_is(tmp_path, text, said, mend):
