@@ -2085,6 +2085,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                       'mlnb.kernel.executor._as_template': ('kernel/executor.html#_as_template', 'mlnb/kernel/executor.py'),
                                       'mlnb.kernel.executor._cell_event': ('kernel/executor.html#_cell_event', 'mlnb/kernel/executor.py'),
                                       'mlnb.kernel.executor._end_event': ('kernel/executor.html#_end_event', 'mlnb/kernel/executor.py'),
+                                      'mlnb.kernel.executor._exchange_example': ( 'kernel/executor.html#_exchange_example',
+                                                                                  'mlnb/kernel/executor.py'),
                                       'mlnb.kernel.executor._execution_request': ( 'kernel/executor.html#_execution_request',
                                                                                    'mlnb/kernel/executor.py'),
                                       'mlnb.kernel.executor._follow_execution': ( 'kernel/executor.html#_follow_execution',

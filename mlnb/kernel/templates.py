@@ -41,7 +41,7 @@ from mlnb.kernel.import_traces import (
     module_files_here,
     observed_import,
 )
-from .inherited import apply_settings
+from .inherited import apply_settings, inherited_settings
 from .launch import Handover, KernelAddress, ToldText, VariableName
 from .link import ColdAnswer, Link, Presence, RunningKernel, peer_process
 from .loaded import INVENTORY, note_kernel
@@ -81,6 +81,7 @@ def import_kernel_modules() -> None:
         with suppress(ImportError):
             importlib.import_module(module)
     SET_BY_KERNEL.update({name: value for name, value in os.environ.items() if before.get(name) != value})
+    Handover.from_dict(Handover("/", settings=inherited_settings()).as_dict())  # as each of its copies will
     note_kernel()
 
 # %% ../../nbs/kernel/360_templates.ipynb #958e82da
