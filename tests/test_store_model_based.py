@@ -118,7 +118,7 @@ class StoreMachine(RuleBasedStateMachine):
         named = {
             v
             for name, history in self.refs.items()
-            for v in (history[-1:] if name.startswith("heads") else history)
+            for v in (history if name.endswith("champion") else history[-1:])
         } | self.pinned
         collect(self.store, Retention(records=0))
         gone = [k for k, v in self.records.items() if v not in named]
@@ -144,7 +144,7 @@ class StoreMachine(RuleBasedStateMachine):
         refs = {
             v
             for name, history in self.refs.items()
-            for v in (history[-1:] if name.startswith("heads") else history)
+            for v in (history if name.endswith("champion") else history[-1:])
         }
         return {sha256(v) for v in refs | set(self.records.values()) | self.pinned}
 
