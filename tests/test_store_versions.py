@@ -22,7 +22,7 @@ from mlnb.store import crash_points
 from mlnb.store.crash_points import STEPS
 from mlnb.store.descriptions import Artifact
 from mlnb.store.digests import sha256
-from mlnb.store.documents import sealed
+from mlnb.store.documents import place_in_store, sealed
 from mlnb.store.errors import DefinitionError, IntegrityError, UsageError
 from mlnb.store.model_settings import ModelDeclaration, model_declared, model_faults
 from mlnb.store.objects import has, open_store, put
@@ -337,3 +337,21 @@ def test_numbers_end(store, monkeypatch):
     register_version(store, model(store, 0))
     with pytest.raises(UsageError, match="versions"):
         register_version(store, model(store, 1))
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        *(
+            f"records/{pair}/{'a' * 64}.json"
+            for pair in ("versions/train", "fraud/versions", "versions/versions")
+        ),
+        f"records/versions/versions/{'a' * 64}.{'b' * 12}.evidence",
+        *(f"refs/{ref}/00000001.json" for ref in ("heads/versions/ci", "names/fraud/versions/champion")),
+        *("runs/20260101-120000-aa/run.json", "versions/versions/000001.json"),
+        f"versions/records/000001.{'a' * 16}.json",
+    ],
+)
+@pytest.mark.parametrize("root", ["/home/ana/store", "/versions/refs/records", "/runs/versions/store"])
+def test_place_of_a_document_is_the_same_whatever_things_are_called(place, root):
+    assert place_in_store(f"{root}/{place}") == place

@@ -28,7 +28,10 @@ from .errors import IntegrityError, StoreError
 FOLDERS = ("records", "refs", "runs", "versions")  # of the store, that hold sealed documents
 
 
-_FOLDER_MARKS = tuple(f"/{name}/" for name in FOLDERS)
+_FOLDER_MARKS = tuple(f"/{name}/" for name in FOLDERS if name != "versions")
+_OF_VERSION = re.compile(
+    r"/versions/[^/]+/[0-9]{6}(?:\.[0-9a-f]{16})?\.json\Z"
+)  # a pipeline may be called so
 
 
 def place_in_store(
@@ -36,7 +39,8 @@ def place_in_store(
 ) -> str:  # e.g. `refs/heads/fraud/ci/00000001.json`; else its name
     "Where a document stands, whatever folder the store is in, as its seal has it."
     whole = f"/{path}"
-    start = max(map(whole.rfind, _FOLDER_MARKS))
+    version = _OF_VERSION.search(whole)
+    start = version.start() if version else max(map(whole.rfind, _FOLDER_MARKS))
     return whole[start + 1 :] if start >= 0 else os.path.basename(path)
 
 # %% ../../nbs/store/120_documents.ipynb #6c4b0f27
