@@ -33,6 +33,7 @@ Modules:
 - `mlnb.data.schema`: Say what a table must look like, and set apart the rows that do not
 - `mlnb.data.windows`: Every feature of a definition for every row of a table, without looking at a row twice
 - `mlnb.flow.absent`: What a name with a default means while nobody moved its alias
+- `mlnb.flow.aliases`: Names that move: which digest `champion` or version 3 means now, and the threshold that goes with it
 - `mlnb.flow.asking`: A run asks the sources that its stages need, and a source without an answer stops those stages alone
 - `mlnb.flow.attempt`: One try of one stage, and the truth about how it ended
 - `mlnb.flow.dependencies`: Which modules and packages a notebook's result depends on

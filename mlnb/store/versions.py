@@ -114,7 +114,7 @@ def read_versions(
 
 def registered_models(
     store: Store,  # the project's own
-) -> list[str]:  # names, sorted
+) -> list[str]:  # their names, sorted
     "The models that have versions."
     return [folder.name for folder in sorted(found_below(store.root / "versions", "*"))]
 
