@@ -203,7 +203,7 @@ def approvals_that_count(
     )
 
 # %% ../../nbs/care/205_approvals.ipynb #f53d8cea
-def _rebuild_that_differs(one: Spoken, asked: _Asked) -> NotCounted:
+def _other_bytes(one: Spoken, asked: _Asked) -> NotCounted:
     "A rebuild that came out differently, or that nobody vouches for."
     why = f"it came out differently: `{one.said.first or 'an output'}` differs"
     return _not_counted(one, _why_not_vouched(one) or _why_elsewhere(one, asked) or why)
@@ -218,7 +218,7 @@ def rebuilds_that_count(
     spoken, misplaced = spoken_of(store, version, keys)
     asked = _Asked(signed_version(store, version, keys), set())
     heard = _heard_of([one for one in spoken if one.said.says == "rebuilt"], asked, misplaced)
-    others = [_rebuild_that_differs(one, asked) for one in spoken if one.said.says == "differs"]
+    others = [_other_bytes(one, asked) for one in spoken if one.said.says == "differs"]
     return heard._replace(refused=heard.refused + others)
 
 # %% ../../nbs/care/205_approvals.ipynb #33d36712
