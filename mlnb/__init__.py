@@ -2,6 +2,7 @@
 
 Modules:
 
+- `mlnb.care.approvals`: Whose word about a version counts, and why that of others does not
 - `mlnb.care.audit`: Write down what was done, so that nobody can take it back unseen
 - `mlnb.care.burial`: Put a signed tombstone in the place of one object, and remove its content
 - `mlnb.care.chain`: Lines that follow from one another, so that a change of any of them shows

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from msgspec import ValidationError, convert
 
-from ..store.border import Document, in_words
+from ..store.border import JsonStruct, in_words
 from ..store.errors import UsageError
 
 # %% ../../nbs/history/092_gate_checks.ipynb #cddce173
@@ -23,7 +23,7 @@ CheckVerdict = Literal["ok", "warn", "fail", "not_computable"]
 Measured = float | int | str | None
 
 
-class GateCheck(Document, frozen=True, kw_only=True):
+class GateCheck(JsonStruct, frozen=True, kw_only=True):
     "One thing that a gate looked at."
 
     name: str  # e.g. `average_precision`
