@@ -82,6 +82,7 @@ Modules:
 - `mlnb.fraud.scenarios`: A stream that goes wrong on a known day, in a known way, so that monitoring can be seen to notice
 - `mlnb.fraud.simulator`: A stream of card payments with three kinds of fraud, the same on every machine
 - `mlnb.fraud.split`: Learn from one week, judge on a later one, and leave out what nobody could have known
+- `mlnb.history.approval`: A second person says that a version may go into production, having read what the gate found
 - `mlnb.history.carried`: What a stage read by itself comes along when it is run again
 - `mlnb.history.champion`: How a version goes into production, and how one goes back: two refs, moved only when nobody else moved them
 - `mlnb.history.checkout`: The code of a run in a temporary project, beside the data that it read
@@ -344,6 +345,7 @@ Modules:
 - `mlnb.store.version_statements`: Approvals, revocations, rebuilds: what people say of a version stands beside it
 - `mlnb.store.versions`: Models by number, each sealed, none ever changed
 - `mlnb.store.zip_members`: The members of a zip that nobody vouches for, or none of them.
+- `mlnb.terminal.approve`: `mlnb approve`: a second person says yes to what the gate has decided, or takes it back
 - `mlnb.terminal.arguments`: Two words behind `-p` that become a name and a value
 - `mlnb.terminal.ask`: What is fresh, what made it stale, with which values, in which order, and what is wrong with the definitions
 - `mlnb.terminal.audit`: `mlnb audit`: who did what, whether that can be believed, and what went wrong

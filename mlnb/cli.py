@@ -70,6 +70,7 @@ VERBS = {
     "share": ("push", "pull"),
     "audit": ("audit",),
     "model_verbs": ("model",),
+    "approve": ("approve",),
     "checks": ("drift", "quality"),
     "fairness_check": ("fairness",),
     "publish": ("publish",),
