@@ -94,6 +94,7 @@ Modules:
 - `mlnb.history.lineage_drawing`: Where a value came from, as a text or a drawing
 - `mlnb.history.models`: Which versions a model has, where each came from, and which is in production
 - `mlnb.history.nondeterminism`: How two results of one key differ, and why they may
+- `mlnb.history.promotion`: From a candidate to the champion: what is judged, what is still waited for, and the one move that makes it count
 - `mlnb.history.reproduce`: Run what was run once more, from what was kept, and compare
 - `mlnb.history.results`: What was made: what every name means, and every version of one name
 - `mlnb.history.run_diff`: What differs between two runs, down to the text of a cell
@@ -363,6 +364,7 @@ Modules:
 - `mlnb.terminal.past`: What was run, how it ended, what differs between two runs, and where a value comes from
 - `mlnb.terminal.plain_texts`: A text on the command line needs no validation, and so no library that validates
 - `mlnb.terminal.project`: `mlnb init` and `mlnb kernels`: a first project, and kernels that wait for it
+- `mlnb.terminal.promote`: `mlnb promote` and `mlnb rollback`: the only way into production, and the quick way back
 - `mlnb.terminal.publish`: `mlnb publish`: the pages in `reports/`
 - `mlnb.terminal.remote`: Which place a command means, whose word counts there, and what was refused
 - `mlnb.terminal.run`: `mlnb run` and `mlnb reproduce`: what starts kernels

@@ -71,6 +71,7 @@ VERBS = {
     "audit": ("audit",),
     "model_verbs": ("model",),
     "approve": ("approve",),
+    "promote": ("promote", "rollback"),
     "checks": ("drift", "quality"),
     "fairness_check": ("fairness",),
     "publish": ("publish",),

@@ -117,7 +117,7 @@ def _resolve_one(plan: Plan, written: str, name: Name, chosen: dict[str, Any]) -
     plan.outside[written] = found.value
     if found.experiment and name.ref is None:
         plan.tried[written] = found.experiment
-    plan.say(found.notes)
+    plan.say(() if named_artifact(plan.project, written) in plan.bound else found.notes)
 
 
 def resolve_outside(
