@@ -112,23 +112,32 @@ def test_who_cannot_state_it_is_refused_before_anything_runs(people):
 
 
 @pytest.mark.slow
-def test_other_person_makes_the_model_again_and_says_what_came_out(people):
+def test_other_person_makes_the_model_again_and_says_what_came_out(people, mlnb):
     anna, ben = people
+
+    def again(person, *words):
+        done = mlnb("reproduce", *words, "--json", cwd=person.root)
+        return done.code, done.json
+
+    def train():
+        assert mlnb("run", "fraud", "--cold", cwd=anna.root).code == 0
+        assert anna.mlnb("push")[0] == ben.mlnb("pull")[0] == 0
+
     anna.write("10_rows.ipynb", *ROWS)
     anna.write("20_train.ipynb", *(cell.replace("{y}", "1.0") for cell in TRAIN))
     anna.write("30_report.ipynb", *REPORT)
-    assert anna.mlnb("run", "fraud", "--cold")[0] == anna.mlnb("push")[0] == ben.mlnb("pull")[0] == 0
-    code, said = ben.mlnb("reproduce", "fraud@1", "--sign")
+    train()
+    code, said = again(ben, "fraud@1", "--sign")
     assert (code, [one["name"] for one in said["stages"]]) == (0, ["rows", "train"])
     assert (said["stated"]["says"], said["version"]) == ("rebuilt", "fraud@1")
     assert heard(anna) == ([], []) and ben.mlnb("push")[0] == anna.mlnb("pull")[0] == 0
     assert heard(anna) == (["ben"], [])
     shown = anna.mlnb("model", "show", "fraud@candidate")[1]
     assert [one["by"] for one in shown["rebuilds"]] == ["ben"]
-    assert anna.mlnb("reproduce", "fraud@candidate", "train")[0] == 0
+    assert again(anna, "fraud@candidate", "train")[0] == 0
     anna.write("20_train.ipynb", *(cell.replace("{y}", "uuid.uuid4().int % 1000 / 7") for cell in TRAIN))
-    assert anna.mlnb("run", "fraud", "--cold")[0] == anna.mlnb("push")[0] == ben.mlnb("pull")[0] == 0
-    code, said = ben.mlnb("reproduce", "fraud@2", "--sign")
+    train()
+    code, said = again(ben, "fraud@2", "--sign")
     assert (code, said["stated"]["says"], said["stated"]["first"]) == (5, "differs", "train/model")
     assert ben.mlnb("push")[0] == anna.mlnb("pull")[0] == 0
     assert heard(anna, 2) == ([], ["it came out differently: `train/model` differs"])
