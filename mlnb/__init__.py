@@ -95,6 +95,7 @@ Modules:
 - `mlnb.history.models`: Which versions a model has, where each came from, and which is in production
 - `mlnb.history.nondeterminism`: How two results of one key differ, and why they may
 - `mlnb.history.promotion`: From a candidate to the champion: what is judged, what is still waited for, and the one move that makes it count
+- `mlnb.history.rebuilds`: Somebody else runs the way to a model once more, and states what came out
 - `mlnb.history.reproduce`: Run what was run once more, from what was kept, and compare
 - `mlnb.history.results`: What was made: what every name means, and every version of one name
 - `mlnb.history.run_diff`: What differs between two runs, down to the text of a cell
@@ -372,6 +373,7 @@ Modules:
 - `mlnb.terminal.share`: `mlnb push` and `mlnb pull`: to and from a place that colleagues and CI can reach
 - `mlnb.terminal.streams`: Where output goes, when nobody reads it, the disk is full, or it was closed
 - `mlnb.terminal.verification`: Is everything that is kept still what it was; and if not, bring it back or make it again
+- `mlnb.terminal.versions_again`: Which version `mlnb reproduce` means, and what is stated of it
 - `mlnb.terminal.violation`: What is said of a violation on the command line, and the record that it becomes
 - `mlnb.terminal.wanted_columns`: Of the tables that a command names, only the columns that it asks for are read"""
 

@@ -5,6 +5,7 @@ import contextlib
 import io
 import json
 import re
+import signal
 
 import pytest
 from msgspec.structs import replace
@@ -13,7 +14,7 @@ from mlnb.care.approvals import approvals_that_count
 from mlnb.care.audit import events
 from mlnb.care.signing import key_path, make_key, parse_keys
 from mlnb.care.vouched import signer, store_keys
-from mlnb.cli import run_command
+from mlnb.cli import ENDING, run_command
 from mlnb.store.descriptions import Artifact
 from mlnb.store.documents import sealed
 from mlnb.store.model_settings import model_declared
@@ -98,6 +99,15 @@ class Person:
             self.store, version, GATE[gate], store_keys(self.store, declared), **about
         )
         return [one.key for one in heard.counted]
+
+
+@pytest.fixture(autouse=True)
+def signals_as_before():
+    "The command line hears signals in its own way, which is not that of the tests behind."
+    before = {number: signal.getsignal(number) for number in ENDING}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture
