@@ -25,7 +25,7 @@ from .concerned import is_readable
 from .verify import is_digest
 from ..store.descriptions import artifacts_in, each_described
 from ..store.disk import OddFileError, entries_of, found_below, read_plain
-from ..store.documents import read_json
+from ..store.documents import read_document, read_json
 from ..store.errors import IntegrityError
 from ..store.holders import Held
 from ..store.objects import Store
@@ -35,6 +35,7 @@ from ..store.records import record_with_text
 from ..store.refs import move_files
 from ..store.run_entries import RunDocument
 from ..store.runs import is_alive, run_document_at, run_holder, stage_of_unit
+from ..store.versions import ModelVersion, version_files
 
 # %% ../../nbs/care/150_roots.ipynb #df19f519
 class Retention(Struct, frozen=True):
@@ -157,11 +158,22 @@ def _target(path: Path) -> set[str]:
         return digests_in(path)
 
 
+def _beside_version(path: Path, models: set[str]) -> set[str]:
+    "What goes with a version, if its model is one of some; of a damaged one, all that it mentions."
+    try:
+        version = read_document(path, ModelVersion)
+    except (IntegrityError, FileNotFoundError):
+        return digests_in(path)
+    is_meant = version.digest in models
+    return {version.threshold.digest} if version.threshold and is_meant else set()
+
+
 def targets(
     root: Path,  # of a store
 ) -> set[str]:  # run ids and digests
     "Everything that refs point to."
-    return set().union(*map(_target, _moves(root / "refs")))
+    found = set().union(*map(_target, _moves(root / "refs")))
+    return found.union(*(_beside_version(path, found) for path in version_files(root)))
 
 
 def _unread_moves(root: Path) -> list[Path]:

@@ -28,7 +28,7 @@ from ..store.run_entries import EmptyStage, Entry, RunDocument
 from ..store.runs import experiment_of, read_run, run_ids, stage_of_unit
 from ..store.settings import DEFAULT_PROFILE
 from ..store.tombstones import refuse_erased
-from ..store.versions import alias_ref, version_of_artifact
+from ..store.versions import alias_ref, version_of_artifact, versions_with_threshold
 
 # %% ../../nbs/flow/050_heads.ipynb #c1c18df7
 Kept = tuple[Artifact | Parts, list[Record]]  # an artifact or all its parts, and their records, at least one
@@ -447,6 +447,17 @@ def _aliased(store: Store, pipeline: str, name: str, ref: str) -> str | None:
     return moved.target
 
 
+def _beside_model(store: Store, artifact: str, ref: str) -> str | None:
+    "The digest of the threshold that belongs to the model which a number or an alias means."
+    versions = versions_with_threshold(store, artifact) if ref.isdecimal() or alias_ref(artifact, ref) else []
+    if not versions:
+        return None
+    model = versions[-1].declared
+    moved = _aliased(store, model.pipeline, model.name, ref)
+    meant = [one for one in versions if str(one.number) == ref or one.digest == moved]
+    return meant[-1].threshold.digest if meant and meant[-1].threshold else None
+
+
 def at_reference(
     store: Store,  # with records and refs
     pipeline: str,  # whose artifact it is
@@ -457,7 +468,7 @@ def at_reference(
     version = version_of_artifact(store, f"{pipeline}/{name}", ref)
     if version is not None:
         return at_reference(store, pipeline, name, version.digest)
-    alias = _aliased(store, pipeline, name, ref)
+    alias = _aliased(store, pipeline, name, ref) or _beside_model(store, f"{pipeline}/{name}", ref)
     if alias is not None:
         return at_reference(store, pipeline, name, alias)
     found = _by_digest(store, pipeline, name, ref)

@@ -238,6 +238,17 @@ def _never_committed(project: Project, runs: Runs, savers: Savers, name: Name, c
     return UsageError(f"{message}, but under `{other}`", f"use that one ({use}), or {again}{kept}")
 
 # %% ../../nbs/flow/060_meaning.ipynb #318b29c3
+def _mend_of_alias(project: Project, name: Name, ref: str, pipeline: str | None) -> str:
+    "What moves an alias of a model; of any other name, what lists the names there are."
+    meant = f"{pipeline}/{name.name}"
+    models = [model for model, one in project.models.items() if meant in (one.artifact, one.threshold)]
+    if models and ref == "champion":
+        return f"`mlnb promote {models[0]}` lets the gate decide who is champion"
+    if models and ref == "candidate":
+        return f"`mlnb run {project.models[models[0]].pipeline}` makes one"
+    return "`mlnb artifacts` lists what there is, `mlnb runs` the runs"
+
+
 def _referred(store: Store, project: Project, name: Name, ref: str, here: str | None) -> Found:
     "What a name with a reference means; raises `UsageError`."
     own = name.pipeline or here
@@ -251,7 +262,7 @@ def _referred(store: Store, project: Project, name: Name, ref: str, here: str | 
         return one
     elsewhere = [] if name.pipeline or not here else list(project.pipelines)
     others = [p for p in elsewhere if p != here and at_reference(store, p, name.name, ref)]
-    mend = _which(name, others) if others else "`mlnb artifacts` lists what there is, `mlnb runs` the runs"
+    mend = _which(name, others) if others else _mend_of_alias(project, name, ref, own)
     raise UsageError(f"there is no `{name}`", mend)
 
 

@@ -20,7 +20,7 @@ from .dependencies import Dependencies, dependencies_of
 from .freshness import Known, decide, wait_for
 from .heads import Choice, Runs, run_with
 from .key import parameter_parts, reason
-from .meaning import find_artifact, savers_of
+from .meaning import find_artifact, named_artifact, savers_of
 from .parameter_values import Value, each_parameter, resolve
 from .steps import Plan, Step, list_of, own_unit
 from ..notebook.each import check_values, require_most_values, unit_name
@@ -94,6 +94,17 @@ def _is_concerned(plan: Plan, written: str) -> bool:
     return scope is None or any(written in stage.loads for stage in stages if stage.name in scope)
 
 
+def _bound(plan: Plan, written: str) -> str:
+    "A name as it is looked up: what this plan binds to a value means that value."
+    name = named_artifact(plan.project, written)
+    if name not in plan.bound:
+        return written
+    digest = plan.bound[name]
+    if digest is None:
+        raise UsageError(f"`{written}` stands for nothing yet", f'write `load("{written}", default=None)`')
+    return str(name._replace(ref=digest))
+
+
 def _resolve_one(plan: Plan, written: str, name: Name, chosen: dict[str, Any]) -> None:
     "Look at a source, or find an artifact; raises `UsageError` when there is none."
     if is_source(plan, name):
@@ -102,7 +113,7 @@ def _resolve_one(plan: Plan, written: str, name: Name, chosen: dict[str, Any]) -
         plan.missing.pop(written, None)
         return
     own = plan.pipeline.name
-    found = find_artifact(plan.store, plan.project, written, plan.profile, own, chosen)
+    found = find_artifact(plan.store, plan.project, _bound(plan, written), plan.profile, own, chosen)
     plan.outside[written] = found.value
     if found.experiment and name.ref is None:
         plan.tried[written] = found.experiment
@@ -335,10 +346,11 @@ def make_plan(
     pipeline: Pipeline,  # as it was read, or its sound part
     profile: str,  # the one in force
     values: dict[str, Value],  # of its parameters
+    bound: dict[Name, str | None] | None = None,  # digests that names of others mean; None = nothing
 ) -> Plan:  # with a step, or several, for each sound stage
     "Plan every stage of a pipeline that is not broken."
     plan = Plan(project, store, sound_part(pipeline), profile, values, packages=installed_packages(store))
-    plan.startup = startup_files(plan.packages)
+    plan.bound, plan.startup = bound or {}, startup_files(plan.packages)
     resolve_outside(plan)
     known: Known = {}
     for name in plan.pipeline.order:

@@ -19,7 +19,7 @@ from ..care.vouched import signer
 from .heads import head_name
 from .run_document import Run
 from .steps import Plan
-from ..store.descriptions import each_described
+from ..store.descriptions import Artifact, each_described
 from ..store.digests import digest_of
 from ..store.disk import disk_errors
 from ..store.errors import LockedError, MlnbError, UsageError
@@ -100,13 +100,16 @@ def version_of_run(
     "What is to be registered of a run."
     results = results_of_run(store, document)
     record = _model_record(results, declared)
+    outputs = [pair for one in results.values() for pair in each_described(one.outputs)]
     behind, git = records_behind(record, results), document.git or None
+    beside = (declared.threshold or "").removeprefix(f"{declared.pipeline}/")
     pinned = [pair for one in (record, *behind) for pair in one.sources.items()]
     sources = {name: digest_of([list(part) for part in parts]) for name, parts in pinned}
     return ModelVersion(
         model=model,
         number=1,
         output=record.outputs[declared.name],
+        threshold=next((one for name, one in outputs if name == beside and isinstance(one, Artifact)), None),
         stage=record.stage,
         key=record.key,
         run=document.run or "",

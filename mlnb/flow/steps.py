@@ -24,6 +24,7 @@ from ..sources.last_pin import LastPin
 from ..sources.partition import Partition
 from ..store.descriptions import Artifact, Parts
 from ..store.errors import MlnbError
+from ..store.names import Name
 from ..store.objects import Store
 from ..store.record import Record
 from ..store.run_entries import Reason
@@ -76,6 +77,9 @@ class Plan(Struct):
         default_factory=dict[str, Any]
     )  # stage and value of each part
     outside: dict[str, Artifact | Parts] = field(default_factory=dict)  # names of other pipelines, as written
+    bound: dict[Name, str | None] = field(
+        default_factory=dict
+    )  # digests that names mean here; None = nothing
     sources: dict[str, list[Partition]] = field(default_factory=dict)  # pinned, by name as written
     missing: dict[str, MlnbError] = field(default_factory=dict)  # names that nothing stands for yet
     asked: dict[str, LastPin | MlnbError] = field(default_factory=dict)  # sources, by name

@@ -14,7 +14,7 @@ import re
 from pathlib import Path
 from typing import Any, Literal
 
-from .border import Digest, Document, Moment, PlainName
+from .border import Digest, Document, Moment, PlainName, RunId
 from .digests import digest_of
 from .disk import found_below, write_durably
 from .documents import read_document, sealed
@@ -23,7 +23,7 @@ from .refs import Signer
 from .versions import ModelVersion, VersionNumber, version_place
 
 # %% ../../nbs/store/700_version_statements.ipynb #282fb9af
-SaidWord = Literal["approved", "withdrawn", "revoked", "rebuilt", "differs"]
+SaidWord = Literal["passed", "refused", "approved", "withdrawn", "revoked", "rebuilt", "differs"]
 
 
 class VersionStatement(Document, frozen=True, kw_only=True):
@@ -34,6 +34,9 @@ class VersionStatement(Document, frozen=True, kw_only=True):
     digest: Digest  # of the model that is meant
     says: SaidWord
     gate: Digest | None = None  # key of the gate's record that was read
+    against: Digest | None = None  # of the champion that it was compared with
+    window: Digest | None = None  # of the data that it was judged on
+    run: RunId | None = None  # of the gate
     profile: PlainName | None = None  # under which it shall count
     first: str | None = None  # output that differed first
     reason: str = ""  # why, one sentence

@@ -7,7 +7,8 @@ A version is a document like a record: sealed, signed when there is a key, creat
 
 # %% auto #0
 __all__ = ['VersionNumber', 'VERSION_PLACE', 'VERSION_FORM', 'ModelVersion', 'version_place', 'version_files', 'read_versions',
-           'read_version', 'alias_ref', 'version_of_artifact', 'Registered', 'register_version', 'lost_versions']
+           'registered_models', 'read_version', 'alias_ref', 'version_of_artifact', 'versions_with_threshold',
+           'Registered', 'register_version', 'lost_versions']
 
 # %% ../../nbs/store/690_versions.ipynb #93edea45
 import re
@@ -51,6 +52,7 @@ class ModelVersion(Document, frozen=True, kw_only=True):
     model: PlainName  # its name in settings.ini
     number: VersionNumber  # of the version
     output: Artifact  # the model itself: codec, digest, size
+    threshold: Artifact | None = None  # score from which rows are alerts, of the same run
     stage: PlainName  # that saved it
     key: Digest  # freshness key of the record that has it
     run: RunId  # that it was registered for
@@ -110,6 +112,13 @@ def read_versions(
     return [read_document(path, ModelVersion) for path in version_files(store.root, model)]
 
 
+def registered_models(
+    store: Store,  # the project's own
+) -> list[str]:  # names, sorted
+    "The models that have versions."
+    return [folder.name for folder in sorted(found_below(store.root / "versions", "*"))]
+
+
 def read_version(
     store: Store,  # the project's own
     model: str,  # its name in settings.ini
@@ -142,9 +151,20 @@ def version_of_artifact(
     "The version that a number means for an artifact."
     if not _VERSION_NUMBER.fullmatch(ref):
         return None
-    models = [folder.name for folder in sorted(found_below(store.root / "versions", "*"))]
-    found = (read_version(store, model, int(ref)) for model in models)
+    found = (read_version(store, model, int(ref)) for model in registered_models(store))
     return next((one for one in found if one and one.declared.artifact == artifact), None)
+
+
+def versions_with_threshold(
+    store: Store,  # the project's own
+    artifact: str,  # as declared, `PIPELINE/NAME`
+) -> list[ModelVersion]:  # oldest first; empty when it is no threshold
+    "The versions of the model that an artifact is the threshold of."
+    for model in registered_models(store):
+        last = [read_document(path, ModelVersion) for path in version_files(store.root, model)[-1:]]
+        if any(one.declared.threshold == artifact for one in last):
+            return read_versions(store, model)
+    return []
 
 # %% ../../nbs/store/690_versions.ipynb #0b29ef91
 _MOST_VERSIONS = 999_999  # a longer number would look like the beginning of a digest
