@@ -197,6 +197,8 @@ Modules:
 - `mlnb.notebook.magics`: What a magic or a line for the shell may do to a result, and what to write instead
 - `mlnb.notebook.missing`: Imports of what is not installed, and environment variables that a run takes away
 - `mlnb.notebook.missing_scripts`: A file that a stage runs and that is not there
+- `mlnb.notebook.model_stages`: What the notebooks of a declared model must save, and what those of its gate
+- `mlnb.notebook.neighbours`: What a pipeline saves, as far as its notebooks can be read
 - `mlnb.notebook.notebook_file`: What an `.ipynb` file is when it is no notebook, and what to do about it
 - `mlnb.notebook.options`: How a stage is to be run, said in the notebook's first code cell
 - `mlnb.notebook.packages`: What is installed here, which module each distribution brings, and what it needs itself

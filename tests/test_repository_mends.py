@@ -38,6 +38,7 @@ TRIED = {
     "notebook/edges": "names",
     "notebook/gone": "test_notebook_gone.py",
     "notebook/missing": "test_notebook_variables.py",
+    "notebook/model_stages": "test_notebook_model_stages.py",
     "notebook/notebook_file": "test_notebook_variables.py",
     "notebook/parameters": "declarations, and test_notebook_parameters.py",
     "notebook/pipeline": "names",

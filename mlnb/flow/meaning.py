@@ -16,7 +16,9 @@ from itertools import islice
 from pathlib import Path
 
 from .heads import Choice, Found, Runs, at_reference, found_in, left_in, made_in, run_again, run_with
-from ..notebook.pipeline import look_into, mend_of_name, read_pipeline, stage_files, where_else
+from ..notebook.drafts import stage_files
+from ..notebook.neighbours import look_into, mend_of_name, where_else
+from ..notebook.pipeline import read_pipeline
 from ..notebook.read_cache import read_stages
 from ..notebook.soundness import broken_stages
 from ..notebook.stage import Stage

@@ -7,8 +7,8 @@ what would run, so they are found before anything does, all of them at once, eac
 
 # %% auto #0
 __all__ = ['Edge', 'Concern', 'reached', 'Pipeline', 'graph_order', 'saver_of_each', 'edges_between', 'parameter_conflicts',
-           'unknown_ends', 'Neighbour', 'Surroundings', 'find_mistake', 'mend_of_name', 'where_else', 'input_problems',
-           'list_concerns', 'saved_names', 'look_into', 'read_pipeline', 'require_sound']
+           'unknown_ends', 'Surroundings', 'find_mistake', 'input_problems', 'list_concerns', 'read_pipeline',
+           'require_sound']
 
 # %% ../../nbs/notebook/260_pipeline.ipynb #d0a6bc47
 from collections.abc import Callable, Iterable, Iterator
@@ -19,16 +19,18 @@ from typing import NamedTuple, Self
 
 from msgspec import Struct, field
 
-from .drafts import draft_problem, notebook_files, stage_files
+from .drafts import draft_problem, notebook_files
 from .each import require_most_values
 from .gone import module_gone
 from .kernel_name import OWN_KERNELS, installed_elsewhere, kernel_folders
 from .missing import brings_module, is_importable, missing_imports
 from .missing_scripts import missing_scripts
+from .model_stages import DeclaredStages, model_stage_problems
+from .neighbours import Neighbour, look_into, mend_of_name, where_else
 from .parameters import Parameter
 from .ranges import is_sure_range, named_in
 from .read_cache import read_stages
-from .stage import Stage, read_stage
+from .stage import Stage
 from ..store.errors import DefinitionError, Problem, UsageError, did_you_mean
 from ..store.names import Name, parse_name
 from ..store.settings import Project
@@ -219,14 +221,6 @@ def unknown_ends(
             yield Concern(Problem("bad-range", message, mend, *one.place(one.parameters_cell)), (one.name,))
 
 # %% ../../nbs/notebook/260_pipeline.ipynb #ca365aea
-class Neighbour(Struct, frozen=True):
-    "What the notebooks of a pipeline save, as far as they can be read."
-
-    saved: dict[str, str] = field(default_factory=dict)  # by artifact, name of the stage
-    in_drafts: dict[str, str] = field(default_factory=dict)  # by artifact, file that is no stage
-    unread: tuple[str, ...] = ()  # files that may save more
-
-
 class Surroundings(Struct, frozen=True):
     "Where the names come from that a stage of a pipeline loads."
 
@@ -263,27 +257,6 @@ def _own_mistake(name: str, own: str, around: Surroundings) -> tuple[str, str] |
         if not mend and other != own and name in around.look(other).saved:
             mend = f'write `load("{other}/{name}")` for that of pipeline {other}'
     return "which no stage saves", mend_of_name(name, mend, [*around.savers, *around.project.sources])
-
-
-def mend_of_name(
-    name: str,  # that nobody saves
-    elsewhere: str,  # the mend when something else may have it, or empty
-    known: Iterable[str],  # names that somebody saves
-) -> str:
-    "What to do about a name: the one that was meant, and what else may be the matter."
-    close = did_you_mean(name, list(known))
-    is_perhaps = elsewhere.startswith("mend ") and close.startswith("did you mean")
-    return f"{close} If not, {elsewhere}" if is_perhaps else elsewhere or close
-
-
-def where_else(
-    name: str,  # of an artifact that no stage saves
-    pipeline: Neighbour,  # where it should be saved
-) -> str:  # empty when nothing there may save it
-    "The mend for a name that a draft saves, or perhaps a notebook that cannot be read."
-    if name in pipeline.in_drafts:
-        return f"{pipeline.in_drafts[name]} saves it and is a draft: rename it, e.g. `50_name.ipynb`"
-    return f"mend {pipeline.unread[0]} first, which may save it" if pipeline.unread else ""
 
 # %% ../../nbs/notebook/260_pipeline.ipynb #0328ab0c
 def input_problems(
@@ -356,32 +329,6 @@ def _folder_problem(project: Project, pipeline: str, drafts: list[Path]) -> Prob
         mend = f"rename {drafts[0].name}, e.g. `10_name.ipynb`"
     return Problem("no-stage", f"pipeline `{pipeline}` has no notebook in {shown}", mend, "settings.ini")
 
-# %% ../../nbs/notebook/260_pipeline.ipynb #949f481e
-def saved_names(
-    project: Project,  # where the pipeline is declared
-    pipeline: str,  # name of one that is declared
-) -> dict[str, str]:  # by artifact, name of the stage
-    "What a pipeline saves, its own problems left aside."
-    stages = read_stages(project, pipeline, stage_files(project, pipeline))
-    return {name: stage.name for stage in stages for name in stage.saves}
-
-# %% ../../nbs/notebook/260_pipeline.ipynb #5498d413
-_UNREAD = {"bad-notebook", "syntax", "not-imported", "not-ours", "computed-name"}  # it may save more
-
-
-def look_into(
-    project: Project,  # where the pipeline is declared
-    pipeline: str,  # name of one that is declared
-) -> Neighbour:
-    "What stages and drafts of a pipeline save."
-    files, drafts = notebook_files(project, pipeline)
-    stages = read_stages(project, pipeline, files)
-    saved = {name: stage.name for stage in stages for name in stage.saves}
-    aside = [read_stage(path, pipeline, project.root) for path in drafts]
-    in_drafts = {name: draft.file for draft in aside for name in draft.saves}
-    unread = [s.file for s in stages if any(p.rule in _UNREAD for p in s.problems)]
-    return Neighbour(saved, in_drafts, tuple(unread))
-
 # %% ../../nbs/notebook/260_pipeline.ipynb #f86e888e
 def _asked_once(gone: Callable[[Stage, str], tuple | None]) -> Callable[[Stage, str], tuple | None]:
     "What became of a module, looked up once for all stages of a folder."
@@ -413,6 +360,19 @@ def _kernel_concerns(stages: list[Stage]) -> Iterator[Concern]:
         for problem in installed_elsewhere(stage.kernel, stage.file, folders):
             yield Concern(problem, (stage.name,))
 
+# %% ../../nbs/notebook/260_pipeline.ipynb #a8491660
+def _model_concerns(stages: dict[str, Stage], around: Surroundings, pipeline: str) -> Iterator[Concern]:
+    "What declared models ask of their own stages, and of those of their gates."
+
+    def aside(name: str) -> str | None:
+        other, close = around.look(pipeline), did_you_mean(name, around.savers)
+        mend = where_else(name, other) or (close if close.startswith("did you mean") else "")
+        return None if other.unread else mend
+
+    here = DeclaredStages(pipeline, stages, around.savers, aside)
+    for problem, concerned in model_stage_problems(here, around.project.models):
+        yield Concern(problem, concerned)
+
 # %% ../../nbs/notebook/260_pipeline.ipynb #31d4b832
 def read_pipeline(
     project: Project,  # where it is declared
@@ -439,6 +399,7 @@ def read_pipeline(
         *(Concern(p, (stage.name,)) for stage in stages for p in input_problems(stage, around)),
         *_import_concerns(project, stages),
         *_kernel_concerns(stages),
+        *_model_concerns(by_name, around, name),
         *(Concern(draft_problem(_shown_path(project, path), len(stages))) for path in drafts),
     )
     return Pipeline(name, by_name, tuple(order), tuple(edges), savers, concerns)
