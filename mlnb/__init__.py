@@ -85,6 +85,7 @@ Modules:
 - `mlnb.history.graph`: Which stage feeds which, as a document, as Mermaid text and as a drawing
 - `mlnb.history.lineage`: From a row of outside data to a published number, and back
 - `mlnb.history.lineage_drawing`: Where a value came from, as a text or a drawing
+- `mlnb.history.model_events`: What happened to a model, the newest first: versions, decisions of its gate, what people said, who went into production
 - `mlnb.history.models`: Which versions a model has, where each came from, and which is in production
 - `mlnb.history.nondeterminism`: How two results of one key differ, and why they may
 - `mlnb.history.reproduce`: Run what was run once more, from what was kept, and compare

@@ -1713,7 +1713,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                  'mlnb/history/model_events.py'),
                                            'mlnb.history.model_events._aliases': ( 'history/model_events.html#_aliases',
                                                                                    'mlnb/history/model_events.py'),
-                                           'mlnb.history.model_events._is_meant': ( 'history/model_events.html#_is_meant',
+                                           'mlnb.history.model_events._is_about': ( 'history/model_events.html#_is_about',
                                                                                     'mlnb/history/model_events.py'),
                                            'mlnb.history.model_events._missing_lines': ( 'history/model_events.html#_missing_lines',
                                                                                          'mlnb/history/model_events.py'),
