@@ -221,6 +221,7 @@ Modules:
 - `mlnb.publish.macros`: Put in what the macros of a formula stand for, within bounds
 - `mlnb.publish.outputs`: What a cell showed, as markup that a browser may be given
 - `mlnb.publish.overview`: The page of a run, and the index of all pipelines
+- `mlnb.publish.own_pages`: Pages that a project keeps by hand, on its site
 - `mlnb.publish.page_cells`: Which cells of an executed notebook a page shows, and with which outputs
 - `mlnb.publish.pages`: Make a page for readers from an executed notebook
 - `mlnb.publish.pictures`: Put picture files of the project into a page, and no other file of the machine
@@ -230,6 +231,7 @@ Modules:
 - `mlnb.publish.stand_ins`: What stands on a page for elements that its sieve does not let through
 - `mlnb.publish.styles`: Keep the colours that an output brought along, and nothing else of its style
 - `mlnb.publish.tex`: Bring a formula as people write it into the words that the converter knows
+- `mlnb.publish.verdicts`: What checks said, in words for people
 - `mlnb.publish.widgets`: What a widget showed when its kernel ended
 - `mlnb.sharing.anchors`: Keep what the audit log was where its owner cannot change it, and ask there
 - `mlnb.sharing.exchanges`: What is said at a remote while somebody pushes, and by whoever pushed or pulled afterwards
