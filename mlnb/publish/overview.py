@@ -19,6 +19,7 @@ from types import MappingProxyType
 from markupsafe import Markup
 from msgspec import Struct
 
+from .decisions import PANEL_STYLE
 from .history import RunPage, StagePage
 from .layout import document, fill, words
 from .pages import ERASED, ShownMetric, note_label, state_mark, tiles, with_intervals
@@ -105,8 +106,8 @@ RUN_PAGE = """<div class="head"><p>{{ mark }} \
 <span class="soft small">run of pipeline {{ page.pipeline }}\
 {% if page.is_head %}, the pipeline's head{% endif %}</span></p>
 <h1>{{ page.pipeline | words | capitalize }}</h1>
-<dl class="facts"><div><dt>Started</dt><dd>{{ page.started_utc | moment }}</dd></div><div><dt>Took</dt>\
-<dd>{{ page.seconds | seconds }}</dd></div>
+{{ panel }}<dl class="facts"><div><dt>Started</dt><dd>{{ page.started_utc | moment }}</dd></div><div>\
+<dt>Took</dt><dd>{{ page.seconds | seconds }}</dd></div>
 <div><dt>Run</dt><dd>{{ page.run }}</dd></div><div><dt>Profile</dt><dd>{{ page.profile }}</dd></div></dl>\
 </div>
 {{ verdicts }}{{ tiles }}
@@ -176,11 +177,13 @@ def run_page(
     page: RunPage,  # what to say
     known: set[str],  # ids of the runs that have pages
     home: str,  # name of the project
+    panel: str = Markup(""),  # what a gate decided in it
 ) -> str:  # an HTML page for the run's folder
     "Make the page of a run."
     body = fill(
         RUN_PAGE,
         page=page,
+        panel=panel,
         mark=state_mark(page.state),
         note=note_mark(page),
         verdicts=verdict_list(page.verdicts()),
@@ -189,12 +192,12 @@ def run_page(
     )
     index = "../../index.html"
     trail = [(home, index), (page.pipeline, f"{index}#{page.pipeline}"), (page.run, None)]
-    return document(f"{page.pipeline} · {page.run}", body, trail)
+    return document(f"{page.pipeline} · {page.run}", body, trail, PANEL_STYLE if panel else "")
 
 # %% ../../nbs/publish/250_overview.ipynb #9147b881
 INDEX = """<div class="head"><h1>{{ home }}</h1>
 <p class="lede">What holds in the pipelines of this project, and what happened since.</p></div>
-<div class="cards">{% for card in cards %}
+{{ models }}<div class="cards">{% for card in cards %}
 <section class="card" id="{{ card.name }}" aria-labelledby="{{ card.name }}-title">
 <h2 id="{{ card.name }}-title">{% if card.page %}
 <a href="{{ card.results.href }}">{{ card.name | words | capitalize }}</a>{% else %}
@@ -427,6 +430,7 @@ def index_page(
     further: str = Markup(""),  # markup under everything else
     profile: str = DEFAULT_PROFILE,  # whose heads are shown
     refused: Mapping[str, str] = MappingProxyType({}),  # by pipeline: why its head may not be used
+    models: str = Markup(""),  # what is said of models, above all
 ) -> str:  # an HTML page for the site's folder
     "Make the index."
     known, runs = {page.run for page in pages}, by_pipeline(names, pages)
@@ -434,4 +438,5 @@ def index_page(
     shown = {card.page.run for card in cards if card.page}
     others = [page for page in pages if page.run not in shown]
     earlier = [EarlierRun(page, state_mark(page.state), run_note(page)) for page in others]
-    return document(home, fill(INDEX, home=home, cards=cards, earlier=earlier) + further, [(home, None)])
+    body = fill(INDEX, home=home, models=models, cards=cards, earlier=earlier) + further
+    return document(home, body, [(home, None)])

@@ -27,11 +27,14 @@ from msgspec.structs import replace
 
 from ..care.vouched import vouched_store
 from ..flow.heads import ENDED_WELL, refusal_line
+from ..history.model_events import model_histories
+from .decisions import PANEL_STYLE, GateDecision, decisions_of_runs, gate_panel, stage_decisions
 from .frames import render_report, viewer, viewer_name
 from .history import RunPage, StagePage, read_history, unshown_line
 from .layout import Trail, words
 from .ledger import LeftOut
 from .links import SiteMap, linked_files, page_ledger
+from .model_pages import ShownModel, model_files, models_line, shown_model, unread_lines
 from .overview import index_page, run_page, stage_href
 from .own_pages import OWN_PAGES, further_pages, own_files
 from .pages import Facts, render
@@ -77,6 +80,8 @@ class Building(Struct):
     site: SiteMap  # where links lead, and pictures lie
     unshown: dict[str, str] = field(default_factory=dict)  # by pipeline without a page: why
     left_out: dict[str, list[LeftOut]] = field(default_factory=dict)  # by path of the page
+    models: list[ShownModel] = field(default_factory=list)  # in the order of settings.ini
+    decisions: dict[str, list[GateDecision]] = field(default_factory=dict)  # of gates, by run
 
 # %% ../../nbs/publish/270_site.ipynb #1a6970d5
 def stage_page_files(
@@ -98,7 +103,9 @@ def stage_page_files(
     others = {name: href for name, href in siblings.items() if name != stage.name}
     known = stage.facts or Facts(run.pipeline, stage.name, stage.state)
     facts, notebook = replace(known, reports=hrefs, next_pages=others), stage.notebook or {"cells": []}
-    files[f"{stage.stem}.html"] = render(notebook, facts, [*trail, (stage.name, None)], ledger)
+    panel = gate_panel(stage_decisions(building.decisions.get(run.run, []), run, stage))
+    ledger.rules |= {PANEL_STYLE: None} if panel else {}
+    files[f"{stage.stem}.html"] = render(notebook, facts, [*trail, (stage.name, None)], ledger, panel)
     if ledger.left_out:
         building.left_out[f"{run.pipeline}/{run.run}/{stage.stem}.html"] = ledger.left_out
     return files
@@ -113,7 +120,7 @@ def run_files(
     trail: Trail = [(home, index), (page.pipeline, f"{index}#{page.pipeline}"), (page.run, "index.html")]
     hrefs = {stage.name: stage_href(stage, page.run, known) for stage in page.stages}
     siblings = {name: href for name, href in hrefs.items() if href}
-    files = {"index.html": run_page(page, known, home)}
+    files = {"index.html": run_page(page, known, home, gate_panel(building.decisions.get(page.run, [])))}
     for stage in page.stages:
         if siblings.get(stage.name) == f"{stage.stem}.html":
             files |= stage_page_files(stage, page, trail, siblings, building)
@@ -133,8 +140,9 @@ def site_files(
             files[os.path.normpath(f"{page.pipeline}/{page.run}/{path}")] = text
     heads = {name: refusal_line(building.store, name, profile) for name in names}
     refused = {name: line or building.unshown.get(name, "") for name, line in heads.items()}
-    index = index_page(names, pages, building.home, further_pages(own or {}), profile, refused)
-    return files | {"index.html": index}
+    about = (further_pages(own or {}), profile, refused, models_line(building.models))
+    index = index_page(names, pages, building.home, *about)
+    return files | model_files(building.models, building.home) | {"index.html": index}
 
 # %% ../../nbs/publish/270_site.ipynb #55fa88fc
 KEPT = ("README.md", ".gitignore", ".gitkeep")  # files of the project that live in the folder
@@ -387,11 +395,15 @@ def publish(
     site = SiteMap(project, linked_files(project), runs, set(own))
     absent = set(project.pipelines) - {page.pipeline for page in runs}
     unshown = {name: unshown_line(store, name, documents, len(damaged)) for name in absent}
-    building = Building(store, project_name(project.root), site, unshown)
+    histories, shown = model_histories(store, project), {page.run: page for page in runs}
+    models = [shown_model(history, shown) for history in histories]
+    decisions = decisions_of_runs(store, histories, (one for one in documents if one.run in shown))
+    home = project_name(project.root)
+    building = Building(store, home, site, unshown, models=models, decisions=decisions)
     files = site_files(list(project.pipelines), building, own, profile)
     written = changed_pages(files, project.reports)
     size = write_site(files, project.reports, project.group is not None, own, may_replace)
     n_pages = sum(path.endswith(".html") and not path.startswith("assets/") for path in files)
-    said = (*damaged_lines(damaged), *lost_notebooks(runs))
+    said = (*damaged_lines(damaged), *lost_notebooks(runs), *unread_lines(histories))
     index = project.reports / "index.html"
     return Published(index, n_pages, len(runs), size, building.left_out, written, said)
