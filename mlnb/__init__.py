@@ -92,6 +92,7 @@ Modules:
 - `mlnb.history.graph`: Which stage feeds which, as a document, as Mermaid text and as a drawing
 - `mlnb.history.lineage`: From a row of outside data to a published number, and back
 - `mlnb.history.lineage_drawing`: Where a value came from, as a text or a drawing
+- `mlnb.history.model_events`: What happened to a model, the newest first: versions, decisions of its gate, what people said, who went into production
 - `mlnb.history.models`: Which versions a model has, where each came from, and which is in production
 - `mlnb.history.nondeterminism`: How two results of one key differ, and why they may
 - `mlnb.history.promotion`: From a candidate to the champion: what is judged, what is still waited for, and the one move that makes it count
@@ -214,6 +215,7 @@ Modules:
 - `mlnb.notebook.variables`: Which environment variables code reads, found without running it
 - `mlnb.notebook.written`: What code writes out without being run: names, texts and places
 - `mlnb.publish.bitmaps`: Tell a picture of dots by its first bytes, and refuse one that unpacks to gigabytes
+- `mlnb.publish.decisions`: What a gate decided, for somebody who has never seen a notebook
 - `mlnb.publish.delimiters`: Find formulas among words, money and code
 - `mlnb.publish.drawing_cost`: How much work a drawing makes for a browser, found out before one gets it
 - `mlnb.publish.drawings`: An SVG written anew from what is allowed in it
@@ -229,8 +231,10 @@ Modules:
 - `mlnb.publish.ledger`: What a page shows otherwise than the notebook did, and what it leaves out
 - `mlnb.publish.links`: From one notebook to another, as from one page to another
 - `mlnb.publish.macros`: Put in what the macros of a formula stand for, within bounds
+- `mlnb.publish.model_pages`: Who answers for a model, which version is in production, and how it came there
 - `mlnb.publish.outputs`: What a cell showed, as markup that a browser may be given
 - `mlnb.publish.overview`: The page of a run, and the index of all pipelines
+- `mlnb.publish.own_pages`: Pages that a project keeps by hand, on its site
 - `mlnb.publish.page_cells`: Which cells of an executed notebook a page shows, and with which outputs
 - `mlnb.publish.pages`: Make a page for readers from an executed notebook
 - `mlnb.publish.pictures`: Put picture files of the project into a page, and no other file of the machine
@@ -240,6 +244,7 @@ Modules:
 - `mlnb.publish.stand_ins`: What stands on a page for elements that its sieve does not let through
 - `mlnb.publish.styles`: Keep the colours that an output brought along, and nothing else of its style
 - `mlnb.publish.tex`: Bring a formula as people write it into the words that the converter knows
+- `mlnb.publish.verdicts`: What checks said, in words for people
 - `mlnb.publish.widgets`: What a widget showed when its kernel ended
 - `mlnb.sharing.anchors`: Keep what the audit log was where its owner cannot change it, and ask there
 - `mlnb.sharing.exchanges`: What is said at a remote while somebody pushes, and by whoever pushed or pulled afterwards
