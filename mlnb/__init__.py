@@ -151,14 +151,21 @@ Modules:
 - `mlnb.kernel.values_by_hand`: A parameter that a run would refuse says so where it is typed
 - `mlnb.kernel.way`: What a run does when the kernel server goes away, so that no stage waits for one that nobody starts
 - `mlnb.models.bootstrap`: How sure the mean over several test weeks is, when the same units come back every week
+- `mlnb.models.bounds`: From draws to what a figure is at least, at a level that was chosen beforehand
+- `mlnb.models.calibration`: Are scores probabilities, where one row in a hundred is positive?
+- `mlnb.models.capacity`: What is a model worth to a team that can look into so many cases a day?
 - `mlnb.models.fairness`: Does a model treat groups alike? A verdict on a table of labels, predictions and groups
 - `mlnb.models.group_comparison`: A table and the meaning of its columns become figures of each group that is large enough
 - `mlnb.models.group_gaps`: One figure of several groups becomes intervals, a widest gap and a verdict on it
 - `mlnb.models.group_metrics`: Selection rate, error rates, precision, base rate, ROC AUC and calibration of each group, and of each draw
 - `mlnb.models.groups`: Rows fall into groups, and what is known of each row becomes one of nine cells
+- `mlnb.models.label_origin`: Do labels tell what happened, or what the champion let happen?
+- `mlnb.models.learnt_inputs`: Are the columns that a model needs there, of the types that it was trained on?
 - `mlnb.models.metrics`: How good is a model that looks for rare cases, and how sure can we be of that figure?
+- `mlnb.models.non_inferiority`: Is a challenger surely not worse than the champion by more than a margin, in every figure that counts?
 - `mlnb.models.predictions`: What was scored, by which model, in which run: written down before anybody knows the answer
 - `mlnb.models.simultaneous`: How sure the figures of many groups are, all at once, and how sure the widest gap between them
+- `mlnb.models.support`: How many positives, and of how many units, must a window hold before it may judge a model?
 - `mlnb.models.threshold`: From which score on an alert is worth its cost, in money
 - `mlnb.models.training`: Fit a classifier on named inputs, and score with exactly those
 - `mlnb.monitor.chance`: How large a distance may be although nothing has moved
@@ -301,6 +308,7 @@ Modules:
 - `mlnb.store.exports`: Hand an artifact as a file or a folder to somebody who has no store
 - `mlnb.store.figures`: Draw a figure of matplotlib so that it is the same text every time
 - `mlnb.store.folder_files`: Keep a file or all files below a folder, and refuse what would not come back
+- `mlnb.store.gate_checks`: What was asked of a model before it may serve, what came out, and what that decides
 - `mlnb.store.git_state`: Which commit a run was made from, and what was changed since
 - `mlnb.store.holders`: Tell who holds a file of the store, also from another machine, and when a machine last showed itself
 - `mlnb.store.hosts`: Tell whether the process that left a mark lives here, may live somewhere else, or is gone
