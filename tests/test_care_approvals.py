@@ -213,7 +213,8 @@ def test_version_that_nobody_vouches_for_has_no_second_person(house):
 STEPS = st.lists(st.tuples(st.sampled_from(["ben", "carla"]), st.integers(0, 3)), max_size=6)
 
 
-@settings(max_examples=6, deadline=None)
+@pytest.mark.slow
+@settings(max_examples=60, deadline=None)
 @given(steps=STEPS, seed=st.integers(0, 9))
 def test_of_approvals_and_withdrawals_the_last_of_each_counts_whatever_clocks_say(
     tmp_path_factory, steps, seed

@@ -16,6 +16,7 @@ from itertools import islice
 from pathlib import Path
 
 from .heads import Choice, Found, Runs, at_reference, found_in, left_in, made_in, run_again, run_with
+from .revocation import with_revocation
 from ..notebook.pipeline import look_into, mend_of_name, read_pipeline, stage_files, where_else
 from ..notebook.read_cache import read_stages
 from ..notebook.soundness import broken_stages
@@ -289,14 +290,14 @@ def find_artifact(
     if name.pipeline and name.pipeline not in project.pipelines:
         raise _no_such_pipeline(project, name.pipeline)
     if name.ref:
-        return _referred(store, project, name, name.ref, here)
+        return with_revocation(store, _referred(store, project, name, name.ref, here))
     own, savers = _owned(store, project, name, profile, here)
     choice = (chosen or {}).get(own) or run_with(Runs(store, own, profile), savers, {name.name})
     kept = choice.document and made_in(store, choice.document, savers[name.name], name.name)
     if not kept:
         runs = Runs(store, own, profile)
         raise _never_committed(project, runs, savers, name._replace(pipeline=own), choice)
-    return found_in(kept, choice.document, choice.line)
+    return with_revocation(store, found_in(kept, choice.document, choice.line))
 
 # %% ../../nbs/flow/060_meaning.ipynb #777851f9
 def every_meaning(
