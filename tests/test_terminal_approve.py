@@ -19,7 +19,7 @@ from mlnb.care.vouched import signer, store_keys
 from mlnb.cli import ENDING, run_command
 from mlnb.flow.session import find_by_hand, session_by_hand
 from mlnb.store.descriptions import Artifact
-from mlnb.store.documents import sealed
+from mlnb.store.documents import read_json, sealed
 from mlnb.store.model_settings import model_declared
 from mlnb.store.objects import open_store, put
 from mlnb.store.record import Record
@@ -283,3 +283,23 @@ def test_revoked_model_says_so_by_whatever_name_it_is_got_or_loaded(people):
         assert said in out.getvalue()
         for words in (("model", "fraud"), ("model", "show", "fraud@1")):
             assert "it leaks" in json.dumps(one.mlnb(*words)[1])
+
+
+def test_newer_refusal_is_told_and_a_decision_that_nobody_signed_is_not_approved(people):
+    anna, ben = people
+    version = shared(people)
+    anna.judge(version, "second", "refused")
+    assert anna.mlnb("push")[0] == ben.mlnb("pull")[0] == 0
+    code, said, err = ben.mlnb("approve", "fraud@1")
+    assert (code, said["gate"]) == (0, GATE["first"]) and "has refused fraud@1 since then" in err
+    second = anna.register("b")
+    path = anna.judge(second)
+    path.chmod(0o600)
+    path.write_bytes(sealed(path, {k: v for k, v in read_json(path).items() if k != "signed"}))
+    away = key_path(anna.store).rename(anna.root / "lost")
+    make_key(anna.store)
+    why, mends = refusal(anna, "fraud@2")
+    assert "what the gate decided of fraud@2 does not count: nobody signed it" in why
+    away.rename(key_path(anna.store))
+    assert mends[-1] == "mlnb push --sign-unsigned" and anna.mlnb(*mends[-1].split()[1:])[0] == 0
+    assert ben.mlnb("pull")[0] == 0 and ben.mlnb("approve", "fraud@2")[0] == 0
