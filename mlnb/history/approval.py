@@ -98,7 +98,9 @@ def _signed_decisions(store: Store, version: ModelVersion, keys: Keys) -> list[V
     return signed
 
 
-def _chosen(version: ModelVersion, found: list[VersionStatement], is_exception: bool) -> VersionStatement:
+def _decision_meant(
+    version: ModelVersion, found: list[VersionStatement], is_exception: bool
+) -> VersionStatement:
     "The decision that is meant; raises `UsageError` when it asks for another command."
     passed = [one for one in found if one.says == "passed"]
     if is_exception and found[-1].says == "passed":
@@ -122,7 +124,7 @@ def decision_to_approve(
     revoked = why_not_usable(store, version)
     if revoked:
         raise UsageError(revoked, f"choose another version: `mlnb model {version.model}` lists them")
-    said = _chosen(version, _signed_decisions(store, version, keys), is_exception)
+    said = _decision_meant(version, _signed_decisions(store, version, keys), is_exception)
     if not said.gate or not any(found_below(store.root / "records", f"*/*/{said.gate}.json")):
         mend = f"`mlnb pull` brings it, or `mlnb promote {version.written}` makes it"
         raise UsageError(
