@@ -12,11 +12,20 @@ __all__ = ['NamedModel', 'named_model', 'aliases_of', 'version_named', 'SaidRow'
 # %% ../../nbs/history/090_models.ipynb #7f397d57
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from msgspec import UNSET, UnsetType
 
-from ..care.approvals import NotCounted, Spoken, approvals_that_count, rebuilds_that_count
+from mlnb.care.approvals import (
+    AllSaid,
+    NotCounted,
+    Spoken,
+    all_said,
+    counted_approvals,
+    counted_rebuilds,
+    told_withdrawals,
+)
 from ..care.vouched import Keys, keys_known
 from .results import refs_of
 from ..store.border import JsonStruct
@@ -24,7 +33,7 @@ from ..store.errors import UsageError, did_you_mean
 from ..store.model_settings import ModelDeclaration
 from ..store.objects import Store
 from ..store.settings import Project
-from ..store.version_statements import statement_files, statements_of
+from ..store.version_statements import statement_files
 from ..store.versions import ModelVersion, read_versions
 
 # %% ../../nbs/history/090_models.ipynb #7f324b8b
@@ -120,17 +129,27 @@ def _said_row(one: Spoken) -> SaidRow:
 _NOTHING_SAID: dict[str, Any] = {"approvals": [], "rebuilds": [], "not_counted": [], "revoked": None}
 
 
-def _what_was_said(store: Store, version: ModelVersion, keys: Keys) -> dict[str, Any]:
+def _what_was_said(said: AllSaid) -> dict[str, Any]:
     "What was said of a version, by the members of its row."
-    heard = [approvals_that_count(store, version, None, keys), rebuilds_that_count(store, version, keys)]
+    heard = [counted_approvals(said), counted_rebuilds(said)]
     approvals, rebuilds = ([_said_row(one) for one in of.counted] for of in heard)
-    revoked = [one.reason for _, one in statements_of(store, version) if one.says == "revoked"]
+    revoked = [
+        one.said.reason for one in said.that_say("revoked") if one.said.digest == said.signed.version.digest
+    ]
     return {
         "approvals": approvals,
         "rebuilds": rebuilds,
         "not_counted": list(dict.fromkeys([*heard[0].refused, *heard[1].refused])),
         "revoked": next(iter(revoked), None),
     }
+
+
+def _files_beside(store: Store, model: str) -> dict[int, list[Path]]:
+    "Files of statements, by number of the version."
+    found: dict[int, list[Path]] = {}
+    for path in statement_files(store.root, model):
+        found.setdefault(int(path.name[:6]), []).append(path)
+    return found
 
 
 def _registered_row(
@@ -155,12 +174,17 @@ def model_row(
 ) -> ModelRow:
     "A model with all its versions."
     versions, aliases = read_versions(store, model.name), aliases_of(store, model)
-    spoken_of, known = (
-        {int(path.name[:6]) for path in statement_files(store.root, model.name)},
+    beside, counted, told = (
+        _files_beside(store, model.name),
         keys or keys_known(store),
+        told_withdrawals(store),
     )
+    said = {
+        one.number: _what_was_said(all_said(store, one, counted, beside[one.number], told))
+        for one in versions
+        if one.number in beside
+    }
     numbers = {one.digest: one.number for one in versions}
-    said = {one.number: _what_was_said(store, one, known) for one in versions if one.number in spoken_of}
     rows = [_registered_row(one, aliases, said.get(one.number, _NOTHING_SAID)) for one in reversed(versions)]
     meant = {alias: numbers.get(digest) for alias, digest in aliases.items()}
     return ModelRow(model.name, model.declared.artifact, meant, rows)

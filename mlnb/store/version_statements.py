@@ -8,10 +8,11 @@ Its name is the digest of what it says. So two people can say something at the s
 # %% auto #0
 __all__ = ['SaidWord', 'StatementName', 'STATEMENT_PLACE', 'STATEMENT_FORM', 'VersionStatement', 'statement_name',
            'statement_place', 'statement_files', 'say_of_version', 'statements_of', 'kind_beside', 'home_of_version',
-           'why_revoked']
+           'why_revoked', 'revocation_of']
 
 # %% ../../nbs/store/700_version_statements.ipynb #4232ca3c
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -21,6 +22,7 @@ from .border import Digest, Document, Moment, PlainName, RunId
 from .digests import digest_of
 from .disk import found_below, write_durably
 from .documents import read_document, sealed
+from .errors import IntegrityError
 from .objects import Store
 from .refs import Signer
 from .versions import ModelVersion, VersionNumber, version_place
@@ -129,4 +131,22 @@ def why_revoked(
 ) -> str | None:  # a sentence; None when nobody revoked it
     "Why a version must not be used any more."
     said = [one for _, one in statements_of(store, version) if one.says == "revoked"]
-    return f"{version.written} was revoked by {said[0].actor}: {said[0].reason}" if said else None
+    return _revoked_sentence(said[0]) if said else None
+
+
+def _revoked_sentence(said: VersionStatement) -> str:
+    "What people are told of a revocation."
+    return f"{said.model}@{said.number} was revoked by {said.actor}: {said.reason}"
+
+
+def revocation_of(
+    store: Store,  # the project's own
+    digest: str,  # of a model, whatever it is called
+) -> str | None:  # a sentence; None for what nobody revoked
+    "Why a model must not be used any more, by its bytes alone."
+    for path in statement_files(store.root):
+        with suppress(IntegrityError, FileNotFoundError):
+            said = read_document(path, VersionStatement)
+            if (said.says, said.digest) == ("revoked", digest):
+                return _revoked_sentence(said)
+    return None

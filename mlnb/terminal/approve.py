@@ -96,7 +96,7 @@ def answer_approve(
     if withdraw:
         return _withdrawn(store, found, keys, reason)
     from mlnb.care.approvals import approvals_that_count, note_refused, spoken_of
-    from mlnb.history.approval import Saying, approval_of, decision_to_approve, second_person
+    from mlnb.history.approval import Saying, approval_of, decision_to_approve, refused_since, second_person
 
     second_person(store, found, keys)
     decision = decision_to_approve(store, found, keys, override)
@@ -109,7 +109,16 @@ def answer_approve(
         "not_counted": [one.as_dict() for one in heard.refused]
     }
     line = approval_line(own, said is not None)
-    return Answer(document, lambda: show_lines(line), notes=not_counted_notes(heard.refused))
+    since = refused_since(store, found, keys, decision)
+    notes = (
+        *(
+            (complaint(since, f"`mlnb promote {found.written} -n` says what it would do", "note"),)
+            if since
+            else ()
+        ),
+        *not_counted_notes(heard.refused),
+    )
+    return Answer(document, lambda: show_lines(line), notes=notes)
 
 
 def _withdrawn(store: Any, version: "ModelVersion", keys: Any, reason: str) -> Answer:
