@@ -7,23 +7,27 @@ Its name is the digest of what it says. So two people can say something at the s
 
 # %% auto #0
 __all__ = ['SaidWord', 'STATEMENT_PLACE', 'STATEMENT_FORM', 'VersionStatement', 'statement_place', 'statement_files',
-           'say_of_version', 'statements_of', 'kind_beside', 'home_of_version', 'why_revoked']
+           'say_of_version', 'statements_of', 'kind_beside', 'home_of_version', 'why_revoked', 'learnt_statement',
+           'inputs_said']
 
 # %% ../../nbs/store/700_version_statements.ipynb #4232ca3c
 import re
 from pathlib import Path
 from typing import Any, Literal
 
+from msgspec import UNSET, UnsetType
+
 from .border import Digest, Document, Moment, PlainName, RunId
 from .digests import digest_of
 from .disk import found_below, write_durably
 from .documents import read_document, sealed
+from .input_columns import InputColumn
 from .objects import Store
 from .refs import Signer
 from .versions import ModelVersion, VersionNumber, version_place
 
 # %% ../../nbs/store/700_version_statements.ipynb #282fb9af
-SaidWord = Literal["passed", "refused", "approved", "withdrawn", "revoked", "rebuilt", "differs"]
+SaidWord = Literal["passed", "refused", "approved", "withdrawn", "revoked", "rebuilt", "differs", "learnt"]
 
 
 class VersionStatement(Document, frozen=True, kw_only=True):
@@ -39,6 +43,7 @@ class VersionStatement(Document, frozen=True, kw_only=True):
     run: RunId | None = None  # of the gate
     profile: PlainName | None = None  # under which it shall count
     first: str | None = None  # output that differed first
+    inputs: tuple[InputColumn, ...] | UnsetType = UNSET  # what it learnt from, column by column
     reason: str = ""  # why, one sentence
     actor: str = "unknown"  # who said it
     at_utc: Moment = ""  # when [ISO 8601, UTC]; for people
@@ -113,3 +118,22 @@ def why_revoked(
     "Why a version must not be used any more."
     said = [one for _, one in statements_of(store, version) if one.says == "revoked"]
     return f"{version.written} was revoked by {said[0].actor}: {said[0].reason}" if said else None
+
+# %% ../../nbs/store/700_version_statements.ipynb #082263a1
+def learnt_statement(
+    version: ModelVersion,  # that is spoken of
+    inputs: tuple[InputColumn, ...],  # what it learnt from
+) -> VersionStatement:  # the same whoever says it
+    "What is said of the inputs of a version."
+    return VersionStatement(
+        model=version.model, number=version.number, digest=version.digest, says="learnt", inputs=inputs
+    )
+
+
+def inputs_said(
+    store: Store,  # the project's own
+    version: ModelVersion,  # that is spoken of
+) -> tuple[InputColumn, ...] | None:  # None when nobody asked yet
+    "What was written down of the inputs of a version."
+    said = [one.inputs for _, one in statements_of(store, version) if one.says == "learnt"]
+    return said[0] or None if said else None
