@@ -51,6 +51,7 @@ TRIED = {
     "flow/metric_values": "test_flow_metric.py",
     "flow/overlay": "test_terminal_overlay.py",
     "flow/parameter_values": "values",
+    "flow/plan": "test_flow_bound.py",
     "flow/registering": "test_store_versions.py",
     "flow/selection": "commands",
     "flow/session": "names",
