@@ -92,6 +92,7 @@ Modules:
 - `mlnb.history.graph`: Which stage feeds which, as a document, as Mermaid text and as a drawing
 - `mlnb.history.lineage`: From a row of outside data to a published number, and back
 - `mlnb.history.lineage_drawing`: Where a value came from, as a text or a drawing
+- `mlnb.history.model_events`: What happened to a model, the newest first: versions, decisions of its gate, what people said, who went into production
 - `mlnb.history.models`: Which versions a model has, where each came from, and which is in production
 - `mlnb.history.nondeterminism`: How two results of one key differ, and why they may
 - `mlnb.history.promotion`: From a candidate to the champion: what is judged, what is still waited for, and the one move that makes it count
@@ -150,15 +151,22 @@ Modules:
 - `mlnb.kernel.values_by_hand`: A parameter that a run would refuse says so where it is typed
 - `mlnb.kernel.way`: What a run does when the kernel server goes away, so that no stage waits for one that nobody starts
 - `mlnb.models.bootstrap`: How sure the mean over several test weeks is, when the same units come back every week
+- `mlnb.models.bounds`: From draws to what a figure is at least, at a level that was chosen beforehand
+- `mlnb.models.calibration`: Are scores probabilities, where one row in a hundred is positive?
+- `mlnb.models.capacity`: What is a model worth to a team that can look into so many cases a day?
 - `mlnb.models.fairness`: Does a model treat groups alike? A verdict on a table of labels, predictions and groups
 - `mlnb.models.group_comparison`: A table and the meaning of its columns become figures of each group that is large enough
 - `mlnb.models.group_gaps`: One figure of several groups becomes intervals, a widest gap and a verdict on it
 - `mlnb.models.group_metrics`: Selection rate, error rates, precision, base rate, ROC AUC and calibration of each group, and of each draw
 - `mlnb.models.groups`: Rows fall into groups, and what is known of each row becomes one of nine cells
 - `mlnb.models.input_schema`: The columns that a version of a model learnt from, as they were in its training data
+- `mlnb.models.label_origin`: Do labels tell what happened, or what the champion let happen?
+- `mlnb.models.learnt_inputs`: Are the columns that a model needs there, of the types that it was trained on?
 - `mlnb.models.metrics`: How good is a model that looks for rare cases, and how sure can we be of that figure?
+- `mlnb.models.non_inferiority`: Is a challenger surely not worse than the champion by more than a margin, in every figure that counts?
 - `mlnb.models.predictions`: What was scored, by which model, in which run: written down before anybody knows the answer
 - `mlnb.models.simultaneous`: How sure the figures of many groups are, all at once, and how sure the widest gap between them
+- `mlnb.models.support`: How many positives, and of how many units, must a window hold before it may judge a model?
 - `mlnb.models.threshold`: From which score on an alert is worth its cost, in money
 - `mlnb.models.training`: Fit a classifier on named inputs, and score with exactly those
 - `mlnb.monitor.chance`: How large a distance may be although nothing has moved
@@ -215,6 +223,7 @@ Modules:
 - `mlnb.notebook.variables`: Which environment variables code reads, found without running it
 - `mlnb.notebook.written`: What code writes out without being run: names, texts and places
 - `mlnb.publish.bitmaps`: Tell a picture of dots by its first bytes, and refuse one that unpacks to gigabytes
+- `mlnb.publish.decisions`: What a gate decided, for somebody who has never seen a notebook
 - `mlnb.publish.delimiters`: Find formulas among words, money and code
 - `mlnb.publish.drawing_cost`: How much work a drawing makes for a browser, found out before one gets it
 - `mlnb.publish.drawings`: An SVG written anew from what is allowed in it
@@ -230,8 +239,10 @@ Modules:
 - `mlnb.publish.ledger`: What a page shows otherwise than the notebook did, and what it leaves out
 - `mlnb.publish.links`: From one notebook to another, as from one page to another
 - `mlnb.publish.macros`: Put in what the macros of a formula stand for, within bounds
+- `mlnb.publish.model_pages`: Who answers for a model, which version is in production, and how it came there
 - `mlnb.publish.outputs`: What a cell showed, as markup that a browser may be given
 - `mlnb.publish.overview`: The page of a run, and the index of all pipelines
+- `mlnb.publish.own_pages`: Pages that a project keeps by hand, on its site
 - `mlnb.publish.page_cells`: Which cells of an executed notebook a page shows, and with which outputs
 - `mlnb.publish.pages`: Make a page for readers from an executed notebook
 - `mlnb.publish.pictures`: Put picture files of the project into a page, and no other file of the machine
@@ -241,6 +252,7 @@ Modules:
 - `mlnb.publish.stand_ins`: What stands on a page for elements that its sieve does not let through
 - `mlnb.publish.styles`: Keep the colours that an output brought along, and nothing else of its style
 - `mlnb.publish.tex`: Bring a formula as people write it into the words that the converter knows
+- `mlnb.publish.verdicts`: What checks said, in words for people
 - `mlnb.publish.widgets`: What a widget showed when its kernel ended
 - `mlnb.sharing.anchors`: Keep what the audit log was where its owner cannot change it, and ask there
 - `mlnb.sharing.exchanges`: What is said at a remote while somebody pushes, and by whoever pushed or pulled afterwards
@@ -297,6 +309,7 @@ Modules:
 - `mlnb.store.exports`: Hand an artifact as a file or a folder to somebody who has no store
 - `mlnb.store.figures`: Draw a figure of matplotlib so that it is the same text every time
 - `mlnb.store.folder_files`: Keep a file or all files below a folder, and refuse what would not come back
+- `mlnb.store.gate_checks`: What was asked of a model before it may serve, what came out, and what that decides
 - `mlnb.store.git_state`: Which commit a run was made from, and what was changed since
 - `mlnb.store.holders`: Tell who holds a file of the store, also from another machine, and when a machine last showed itself
 - `mlnb.store.hosts`: Tell whether the process that left a mark lives here, may live somewhere else, or is gone

@@ -12,7 +12,8 @@ import sklearn
 import skops
 
 from mlnb.publish.layout import document, fill
-from mlnb.publish.site import OWN_PAGES, project_name
+from mlnb.publish.own_pages import OWN_PAGES
+from mlnb.publish.site import project_name
 
 ROOT = Path(__file__).resolve().parents[1]
 OUT = ROOT / OWN_PAGES / "estimators.json"

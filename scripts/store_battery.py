@@ -15,7 +15,8 @@ from pathlib import Path
 
 import mlnb
 from mlnb.publish.layout import document, fill
-from mlnb.publish.site import OWN_PAGES, project_name
+from mlnb.publish.own_pages import OWN_PAGES
+from mlnb.publish.site import project_name
 
 ROOT = Path(__file__).resolve().parents[1]
 BATTERIES = {  # file and expression of pytest -> what a reader is told

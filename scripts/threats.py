@@ -20,7 +20,8 @@ from store_battery import OUTCOMES, outcome
 
 import mlnb
 from mlnb.publish.layout import document, fill
-from mlnb.publish.site import OWN_PAGES, project_name
+from mlnb.publish.own_pages import OWN_PAGES
+from mlnb.publish.site import project_name
 
 ROOT = Path(__file__).resolve().parents[1]
 LIST = ROOT / "tests" / "threats" / "threats.toml"

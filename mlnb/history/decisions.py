@@ -96,14 +96,14 @@ def write_decision(
         actor=actor(),
         at_utc=datetime.now(UTC).isoformat(timespec="seconds"),
     )
-    same = [one for one in judgements_of(store, version) if _says_the_same(one, new)]
+    same = [one for one in judgements_of(store, version) if _is_same_decision(one, new)]
     if same:
         return same[-1]
     say_of_version(store, new, sign)
     return new
 
 
-def _says_the_same(one: VersionStatement, other: VersionStatement) -> bool:
+def _is_same_decision(one: VersionStatement, other: VersionStatement) -> bool:
     "Whether two decisions rest on the same evidence and come to the same."
     parts = ("says", "gate", "against", "window", "reason")
     return all(getattr(one, part) == getattr(other, part) for part in parts)

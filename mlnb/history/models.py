@@ -7,7 +7,7 @@ All of it is read from [versions](../store/690_versions.ipynb), [what was said o
 
 # %% auto #0
 __all__ = ['NamedModel', 'named_model', 'aliases_of', 'version_named', 'SaidRow', 'RegisteredRow', 'ModelRow', 'model_row',
-           'Differing', 'VersionDiff', 'diff_versions', 'InventoryRow', 'inventory_row']
+           'Differing', 'VersionDiff', 'diff_versions', 'InventoryRow', 'is_overdue', 'groups_text', 'inventory_row']
 
 # %% ../../nbs/history/090_models.ipynb #7f397d57
 from collections.abc import Mapping, Sequence
@@ -246,13 +246,29 @@ class InventoryRow(JsonStruct, frozen=True, kw_only=True):
     is_overdue: bool  # whether that day is over
 
 
+def is_overdue(
+    declared: ModelDeclaration,  # what settings.ini says of a model
+    today: date | None = None,  # None = the day that it is in UTC
+) -> bool:  # False where no day was set
+    "Whether a model should have been looked at again by now."
+    day = today or datetime.now(UTC).date()
+    return declared.review_by is not None and date.fromisoformat(declared.review_by) < day
+
+
+def groups_text(
+    declared: ModelDeclaration,  # what settings.ini says of a model
+) -> str:  # columns, or `none: REASON`; empty where nothing is said
+    "Whose equal treatment is judged, or why nobody's."
+    why = declared.why_no_groups
+    return ", ".join(declared.groups) or (f"none: {why}" if why else "")
+
+
 def inventory_row(
     row: ModelRow,  # of the model
     declared: ModelDeclaration,  # what settings.ini says of it now
     today: date | None = None,  # None = the day that it is in UTC
 ) -> InventoryRow:
     "A model as an inventory lists it."
-    day = today or datetime.now(UTC).date()
     return InventoryRow(
         model=row.name,
         artifact=row.artifact,
@@ -260,11 +276,10 @@ def inventory_row(
             name: getattr(declared, name)
             for name in ("use", "owner", "validator", "tier", "gate", "review_by")
         },
-        groups=", ".join(declared.groups)
-        or (f"none: {declared.why_no_groups}" if declared.why_no_groups else ""),
+        groups=groups_text(declared),
         versions=len(row.versions),
         champion=row.aliases.get("champion"),
         candidate=row.aliases.get("candidate"),
         revoked=[one.version for one in row.versions if one.revoked is not None],
-        is_overdue=declared.review_by is not None and date.fromisoformat(declared.review_by) < day,
+        is_overdue=is_overdue(declared, today),
     )

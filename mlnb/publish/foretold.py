@@ -42,8 +42,8 @@ def site_to_come(
     "The site as it would be if all stages had just been run."
     from mlnb.publish.history import RunPage, StagePage
     from mlnb.publish.links import SiteMap, linked_files
+    from mlnb.publish.own_pages import own_files
     from mlnb.publish.pages import Facts
-    from mlnb.publish.site import own_files
 
     def page_of(pipeline: str, stage: Stage) -> StagePage:
         notebook = parse_notebook(stage.content, stage.file)[0] or None

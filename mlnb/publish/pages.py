@@ -345,7 +345,7 @@ PAGE = """<div class="head">
 <span class="soft small">stage {{ facts.stage }} of pipeline {{ facts.pipeline }}</span></p>
 <h1>{{ title }}</h1>
 {% if lede %}<div class="lede">{{ lede }}</div>{% endif %}
-{% if facts.note %}<div class="banner {{ look }}"><p>{{ facts.note | sentence }}\
+{{ panel }}{% if facts.note %}<div class="banner {{ look }}"><p>{{ facts.note | sentence }}\
 {% if 'id="failed"' in article %} <a href="#failed">Go to the cell</a>{% endif %}</p></div>{% endif %}
 <dl class="facts">
 <div><dt>Executed</dt><dd>{{ facts.started_utc | moment }}</dd></div>
@@ -426,6 +426,7 @@ def render(
     facts: Facts,  # what to say about it
     trail: Trail | None = None,  # way to this page; None for a page by itself
     ledger: Ledger | None = None,  # of the site; None for a page by itself
+    panel: str = Markup(""),  # what stands before the notebook
 ) -> str:  # one self-contained HTML page
     "Make the page of a stage from its executed notebook; what it cannot show is written into the ledger."
     from mlnb.publish.embedding import embed
@@ -443,6 +444,7 @@ def render(
     body = fill(
         PAGE,
         facts=facts,
+        panel=panel,
         title=title_html,
         lede=lede_html,
         article=article,

@@ -198,7 +198,7 @@ else:
 
 # %% ../../nbs/store/110_border.ipynb #35603281
 TOLD_AGAIN = "`mlnb verify --repair` tells it again from what else is known"
-_OF_A_VERSION = re.compile(r"(?:.*/)?versions/[^/]+/[0-9]{6}\.json", re.DOTALL)
+_OF_A_VERSION = re.compile(r"(?:.*/)?versions/[^/]+/[0-9]{6}(?:\.[0-9a-f]{16})?\.json", re.DOTALL)
 _OF_A_RUN = re.compile(r"(?:.*/)?(?:runs/[^/]+/run|refs/.+/[0-9]{8,})\.json", re.DOTALL)
 
 
@@ -207,7 +207,7 @@ def damage_mend(
 ) -> str:  # a sentence with a command, or a deed
     "What to do about a damaged document."
     if _OF_A_VERSION.fullmatch(what):
-        return "take it from a backup, or move it away and `mlnb pull` it: nothing makes a version again"
+        return "take it from a backup, or move it away and `mlnb pull` it: nothing makes it again"
     is_told = _OF_A_RUN.fullmatch(what) is not None
     return TOLD_AGAIN if is_told else "move it away; what it said is made again by the next run"
 
