@@ -87,7 +87,6 @@ Modules:
 - `mlnb.history.champion`: How a version goes into production, and how one goes back: two refs, moved only when nobody else moved them
 - `mlnb.history.checkout`: The code of a run in a temporary project, beside the data that it read
 - `mlnb.history.decisions`: What a gate said of a version, kept whether it passed or not, and how often its data were used
-- `mlnb.history.gate_checks`: What a gate looked at, each with a verdict, and what of it refuses a promotion
 - `mlnb.history.gate_evidence`: What a run of a gate shows, and on which data: the checks, the record that holds them, and whether `decide` let them pass
 - `mlnb.history.graph`: Which stage feeds which, as a document, as Mermaid text and as a drawing
 - `mlnb.history.lineage`: From a row of outside data to a published number, and back

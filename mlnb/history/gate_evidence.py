@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 
 from ..flow.meaning import named_artifact
 from ..flow.steps import Plan, Step
-from .gate_checks import GateCheck, checks_in, refusals_of
 from ..store.descriptions import Artifact
 from ..store.digests import digest_of
 from ..store.errors import UsageError
+from ..store.gate_checks import GateCheck, read_checks, refusing_checks
 from ..store.names import Name, parse_name
 from ..store.objects import get
 from ..store.run_entries import Entry, RunDocument
@@ -80,7 +80,14 @@ def _checks_of(plan: Plan, step: Step, described: Artifact) -> list[GateCheck]:
 
     if described.codec != "json":
         raise UsageError(f"`{CHECKS}` of gate `{plan.pipeline.name}` is no list", "save a list of dicts")
-    return checks_in(decode("json", get(plan.store, described.digest)))
+    return read_checks(decode("json", get(plan.store, described.digest)))
+
+
+def _refusals_of(checks: list[GateCheck]) -> list[str]:
+    "What checks hold against a promotion, one sentence for each."
+    words = {"fail": "fails", "not_computable": "could not be checked"}
+    found = [f"`{one.name}` {words[one.verdict]}: {one.reason}" for one in refusing_checks(checks)]
+    return found if checks else ["nothing was checked"]
 
 
 def _failed_requirement(entries: Collection[Entry]) -> list[str]:
@@ -103,5 +110,5 @@ def gate_evidence(
     if not has_refused and (document.exit_code or decided.state != "cached"):
         return None
     checks = _checks_of(plan, checked, described)
-    reasons = tuple(dict.fromkeys([*said, *refusals_of(checks)]))
+    reasons = tuple(dict.fromkeys([*said, *_refusals_of(checks)]))
     return GateEvidence(checked.key, checks, window_of(plan), reasons)

@@ -15,10 +15,10 @@ from typing import Any, Literal, NamedTuple
 from ..care.approvals import Heard, approvals_that_count, rebuilds_that_count, why_not_usable
 from ..care.vouched import Keys
 from .champion import champion_now, move_champion
-from .gate_checks import GateCheck
 from .models import named_model, version_named
 from ..store.border import JsonStruct
 from ..store.errors import UsageError
+from ..store.gate_checks import GateCheck
 from ..store.model_settings import ModelDeclaration
 from ..store.names import Name, parse_name
 from ..store.objects import Store, get

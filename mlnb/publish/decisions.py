@@ -7,7 +7,7 @@ It is made from the [statement](../store/700_version_statements.ipynb) of the ga
 
 # %% auto #0
 __all__ = ['LONGEST_SAID', 'REFUSING', 'MOST_CHECKS', 'DECISION_MARKS', 'GATE_MARKS', 'PANEL_STYLE', 'GATE_PANEL', 'said_shortly',
-           'ShownCheck', 'gate_check', 'gate_checks', 'GateDecision', 'decision_in', 'decisions_of_runs',
+           'ShownCheck', 'shown_check', 'shown_checks', 'GateDecision', 'decision_in', 'decisions_of_runs',
            'version_text', 'judged_text', 'checks_text', 'decision_text', 'against_text', 'since_text', 'DecisionPanel',
            'decision_panel', 'gate_panel', 'stage_decisions']
 
@@ -70,7 +70,7 @@ def _ends_text(name: str, check: Mapping[str, Any]) -> str:
     return " – ".join(ends) if all(ends) else ""
 
 
-def gate_check(
+def shown_check(
     n: int,  # which one it is, from 1
     check: Any,  # as a stage saved it
 ) -> ShownCheck:
@@ -95,13 +95,13 @@ MOST_CHECKS = 500  # of one gate that a page shows
 _URGENCY = ("fail", "not_computable", "warn", "ok")
 
 
-def gate_checks(
+def shown_checks(
     value: Any,  # that a stage saved as `checks`
 ) -> list[ShownCheck] | None:  # those that refuse first; None when it is no list
     "Read the checks of a gate."
     if not isinstance(value, list):
         return None
-    found = [gate_check(n, check) for n, check in enumerate(value, 1)]
+    found = [shown_check(n, check) for n, check in enumerate(value, 1)]
     return sorted(found, key=lambda one: _URGENCY.index(one.word))[:MOST_CHECKS]
 
 # %% ../../nbs/publish/245_decisions.ipynb #52bfcf7e
@@ -130,7 +130,7 @@ def decision_in(
     entry = _checks_entry(event, every_entry(document, store))
     record = entry_record(entry, document, store) if entry else None
     output = record.outputs.get("checks") if record else None
-    checks = gate_checks(readable_value(store, output)) if output else None
+    checks = shown_checks(readable_value(store, output)) if output else None
     return GateDecision(history=history, event=event, stage=entry.name if entry else "", checks=checks)
 
 # %% ../../nbs/publish/245_decisions.ipynb #b9a4fc2d

@@ -14,7 +14,7 @@ from math import isfinite
 from typing import Any, Literal
 
 from .border import Document, MetricName, Number
-from .errors import IntegrityError
+from .errors import IntegrityError, UsageError
 from .verdict import Verdict
 
 # %% ../../nbs/store/750_gate_checks.ipynb #6afd769c
@@ -43,19 +43,27 @@ def gate_check(
 # %% ../../nbs/store/750_gate_checks.ipynb #022c6c70
 def read_checks(
     plain: Any,  # what a gate saved as `checks`
-) -> list[GateCheck]:  # raises `IntegrityError` for what is none
+) -> list[GateCheck]:  # raises `UsageError` for what is none
     "Read the checks of a gate."
     if not isinstance(plain, list):
-        raise IntegrityError(f"`checks` is a {type(plain).__name__} and no list", _MEND)
-    checks = [GateCheck.from_dict(one, "a check of the gate") for one in plain]
+        raise UsageError(f"`checks` is a {type(plain).__name__} and no list", _MEND)
+    checks = [_read_check(n, one) for n, one in enumerate(plain, 1)]
     names = [check.name for check in checks]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
-        raise IntegrityError(f"`checks` holds `{twice}` more than once", _MEND)
+        raise UsageError(f"`checks` holds `{twice}` more than once", _MEND)
     return checks
 
 
-_MEND = "let the gate save a list of checks, each with a name of its own"
+_MEND = "let the gate save a list of checks, each with a name of its own, as `gate_check` makes them"
+
+
+def _read_check(n: int, plain: Any) -> GateCheck:
+    "Read one check; the error says which one, and what is wrong with it."
+    try:
+        return GateCheck.from_dict(plain, f"check {n} of the gate")
+    except IntegrityError as error:
+        raise UsageError(error.message.replace("is damaged", "is none"), _MEND) from None
 
 # %% ../../nbs/store/750_gate_checks.ipynb #e8d629d5
 def refusing_checks(

@@ -29,9 +29,9 @@ from .run_options import DryRun, Manner
 if TYPE_CHECKING:
     from mlnb.care.approvals import NotCounted
     from mlnb.flow.steps import Plan
-    from mlnb.history.gate_checks import GateCheck
     from mlnb.history.gate_evidence import GateEvidence
     from mlnb.history.promotion import Contest, Promotion, PromotionState
+    from mlnb.store.gate_checks import GateCheck
     from mlnb.store.version_statements import VersionStatement
 
 # %% ../../nbs/terminal/207_promote.ipynb #9820f1f7
