@@ -16,6 +16,7 @@ from sklearn.linear_model import LogisticRegression
 from mlnb.care.signing import make_key, trust
 from mlnb.care.verify import verify_store
 from mlnb.care.vouched import signer
+from mlnb.history.champion import champion_now, move_champion
 from mlnb.models.input_schema import MOST_LEVELS_TOLD, inputs_of_version, learn_inputs, table_learnt
 from mlnb.sharing.pull import pull
 from mlnb.sharing.push import push
@@ -259,6 +260,34 @@ ROWS = "save('rows', pd.DataFrame({'amount': [1.0, 2.0, 3.0, c], 'kind': [0, 1, 
 TRAIN = """from sklearn.linear_model import LogisticRegression
 rows = load('rows')
 save('model', LogisticRegression().fit(rows[['amount', 'kind']], rows['y']))"""
+
+
+@pytest.mark.parametrize(
+    ("now", "code", "said"),
+    [
+        ({"amount": [1.0, 2.0]}, 0, ""),
+        (
+            {"amount": [1, 2]},
+            2,
+            "what shop@1 needs is not served any more: `amount` is int64, and was float64",
+        ),
+        ({"amount": [1.0, None]}, 0, "shop@1 has not seen all that is served: `amount` has missing values"),
+        (None, 0, "shop@1 was not compared with what is served: its inputs are not known"),
+    ],
+)
+def test_going_back_is_refused_to_what_is_no_longer_served(make_project, asked, monkeypatch, now, code, said):
+    monkeypatch.delenv("MLNB_SIGNING_KEY", raising=False)
+    root = make_project({"shop/10_a.ipynb": ["1"], "gate/10_a.ipynb": ["1"]}, SETTINGS, under=".").root
+    store = open_store(root / ".mlnb")
+    old = registered(store, shop(store))
+    new = registered(store, shop(store, **now) if now else None, key="b")
+    for version in (old, new):
+        move_champion(store, version, "passed", champion_now(store, SAID))
+    answer = asked("rollback", "shop", cwd=root)
+    assert answer.code == code and said in answer.stderr
+    assert (champion_now(store, SAID).target == old.digest) == (code == 0)
+    if code:
+        assert "`--to N`" in answer.stderr and "`mlnb promote shop@1`" in answer.stderr
 
 
 @pytest.mark.slow

@@ -24,7 +24,7 @@ from ..store.objects import Store, get, under_name
 from ..store.record import Record
 from ..store.records import find_record
 from ..store.refs import Signer
-from ..store.tables import file_schema, labels_in_file
+from ..store.table_notes import file_schema, labels_in_file, notes_in
 from ..store.tombstones import ErasedError
 from ..store.version_statements import inputs_said, learnt_statement, say_of_version
 from ..store.versions import ModelVersion
@@ -125,7 +125,7 @@ def _table_files(store: Store, table: Artifact) -> list[str]:
     return [digest for _, digest in sorted(tree_of(store, table).items())]
 
 
-def _seen_in(store: Store, table: Artifact, data: bytes, names: Sequence[str]) -> _SeenRows:
+def _seen_of_file(store: Store, table: Artifact, data: bytes, names: Sequence[str]) -> _SeenRows:
     "What a file says of some columns."
     import pyarrow as pa
     from pyarrow import parquet
@@ -149,9 +149,10 @@ def table_learnt(
     seen: _SeenRows | None = None
     for table, digest in ((one, digest) for one in tables for digest in _table_files(store, one)):
         data = get(store, digest)
-        held = {*labels_in_file(file_schema(data), store.limits)}
+        schema = file_schema(data)
+        held = {*labels_in_file(schema, notes_in(schema.metadata, store.limits))}
         names = [column.name for column in seen.columns] if seen else wanted
-        one = _seen_in(store, table, data, [name for name in names if name in held])
+        one = _seen_of_file(store, table, data, [name for name in names if name in held])
         seen = _seen_together(seen, one) if seen else one
     return seen.columns if seen else ()
 

@@ -22,6 +22,7 @@ from ..store.shown_text import counted
 from .approve import not_counted_notes
 from .audit_entries import note_publication, writer_of_log
 from .frame import Answer, Json, Profile, keys_counted, open_project, verb
+from .model_inputs import known_inputs, refuse_unserved
 from .output import show_lines, show_table
 from .run import admitted, run_as_told
 from .run_options import DryRun, Manner
@@ -245,8 +246,9 @@ def _answered(
 def _foretold(contest: "Contest", plan: "Plan", opened: tuple, document: RunDocument) -> Answer:
     "Say what promoting would come to."
     from mlnb.history.decisions import judgements_of
-    from mlnb.history.gate_evidence import CHECKS, gate_evidence
+    from mlnb.history.gate_evidence import gate_evidence
     from mlnb.history.promotion import awaited, promotion_of
+    from mlnb.notebook.model_stages import CHECKS
 
     project, store, profile = opened
     stale = [entry.name for entry in document.stages if entry.state != "cached"]
@@ -314,6 +316,18 @@ BackTo = Annotated[
 ]
 
 
+def _refuse_unserved_now(project: Any, store: Any, found: Any, champion: str | None) -> tuple[str, ...]:
+    "Compare what a version needs with what the champion is served."
+    from mlnb.store.versions import read_versions
+
+    served = [one for one in read_versions(store, found.model) if one.digest == champion]
+    return (
+        refuse_unserved(found, [known_inputs(project, store, one) for one in (found, *served)])
+        if served
+        else ()
+    )
+
+
 @verb("models", "rollback", 'mlnb rollback fraud --reason "twice the usual alarms"')
 def answer_rollback(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A model of settings.ini.")],
@@ -337,6 +351,7 @@ def answer_rollback(
         raise UsageError(revoked, f"choose another one with `--to N`, or `mlnb promote {meant.name}@N`")
     require_intact(store, found)
     before = champion_now(store, meant.declared)
+    notes = _refuse_unserved_now(project, store, found, before.target if before else None)
     go_back(store, found, reason, signer(store, "ref"))
     about = {"model": meant.name, "version": found.number, "digest": found.digest}
     writer_of_log()(
@@ -344,4 +359,5 @@ def answer_rollback(
     )
     line = f"{found.written} is the champion of `{meant.name}` again: {reason}"
     left = before.target if before else None
-    return Answer(about | {"state": "rolled_back", "before": left}, lambda: show_lines(line))
+    document = about | {"state": "rolled_back", "before": left}
+    return Answer(document, lambda: show_lines(line), notes=notes)
