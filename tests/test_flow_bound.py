@@ -38,6 +38,7 @@ def project(make_project, mlnb):
         {"10_train.ipynb": [("parameters", "c: float = 1.0  # 0..9"), TRAIN]}, settings=SETTINGS
     )
     made.stage("gate/10_judge.ipynb", JUDGE)
+    made.stage("gate/20_decide.ipynb", "from mlnb import load, require\nrequire(load('checks') == [], 'no')")
     assert mlnb("run", "demo", cwd=made.root).code == 0
     assert mlnb("run", "demo", "-p", "c", "2", cwd=made.root).code == 0
     assert mlnb("model", "register", "demo@latest", cwd=made.root).code == 0

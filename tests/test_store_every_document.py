@@ -44,6 +44,7 @@ GIVEN = {
 }
 FREE = {
     *("Artifact.type", "Parts.digest", "Parts.type"),  # shown; or worked out anew
+    *("GateCheck.reason",),  # of a person or a program
     *("Observations.python", "Observations.native", "ObservedParts.packages", "Record.actor"),
     *("MadeWith.python", "MadeWith.platform", "MadeWith.packages", "KeyInput.filename", "KeyParameter.type"),
     *(

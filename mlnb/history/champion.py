@@ -25,7 +25,7 @@ CHAMPION, PREVIOUS = "champion", "previous"
 def champion_now(
     store: Store,  # with the refs
     declared: ModelDeclaration,  # of a model
-) -> RefValue | None:  # None before the first promotion; raises `IntegrityError` for a refused move
+) -> RefValue | None:  # None = nobody yet; raises `IntegrityError` when refused
     "What the alias `champion` says now."
     return alias_now(store, declared.artifact, CHAMPION)
 
@@ -41,7 +41,7 @@ GONE_BACK = "rolled back"  # how the reason of a move back begins
 def former_champions(
     store: Store,  # with the refs
     declared: ModelDeclaration,  # of a model
-) -> list[str]:  # digests, the present one last; empty before the first promotion
+) -> list[str]:  # digests, the present one last; empty when there is none
     "The models that led to the present champion."
     pile: list[str] = []
     for move in ref_history(store, _ref_of(declared, CHAMPION)):

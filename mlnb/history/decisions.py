@@ -29,7 +29,7 @@ DECIDED = ("passed", "refused")
 def judgements_of(
     store: Store,  # with versions and statements
     version: ModelVersion,  # that was judged
-) -> list[VersionStatement]:  # oldest first
+) -> list[VersionStatement]:  # the oldest comes first
     "What gates said of a version."
     return [one for _, one in statements_of(store, version) if one.says in DECIDED]
 
