@@ -159,6 +159,7 @@ Modules:
 - `mlnb.models.group_gaps`: One figure of several groups becomes intervals, a widest gap and a verdict on it
 - `mlnb.models.group_metrics`: Selection rate, error rates, precision, base rate, ROC AUC and calibration of each group, and of each draw
 - `mlnb.models.groups`: Rows fall into groups, and what is known of each row becomes one of nine cells
+- `mlnb.models.input_schema`: The columns that a version of a model learnt from, as they were in its training data
 - `mlnb.models.label_origin`: Do labels tell what happened, or what the champion let happen?
 - `mlnb.models.learnt_inputs`: Are the columns that a model needs there, of the types that it was trained on?
 - `mlnb.models.metrics`: How good is a model that looks for rare cases, and how sure can we be of that figure?
@@ -313,6 +314,7 @@ Modules:
 - `mlnb.store.holders`: Tell who holds a file of the store, also from another machine, and when a machine last showed itself
 - `mlnb.store.hosts`: Tell whether the process that left a mark lives here, may live somewhere else, or is gone
 - `mlnb.store.ini_file`: What a file of settings says, section by section, or the line in which it says nothing
+- `mlnb.store.input_columns`: Name, type, range and levels of each input, and what is another one now
 - `mlnb.store.inside`: Write below one folder, whatever the names say
 - `mlnb.store.known_types`: Read and keep only types of Arrow that every process knows
 - `mlnb.store.layout`: Which folder layout a store has, and how an older one becomes the current one
@@ -374,6 +376,7 @@ Modules:
 - `mlnb.terminal.fairness_check`: `fairness`: does a model treat groups alike? asked of any file of decisions
 - `mlnb.terminal.frame`: A verb answers; how the answer is shown, printed and ended is the same for all of them
 - `mlnb.terminal.keep`: List and take out what runs have made
+- `mlnb.terminal.model_inputs`: What a version learnt from, for the verbs that show and compare versions
 - `mlnb.terminal.model_verbs`: `mlnb model`: versions, their aliases, what differs between them, and who answers for what
 - `mlnb.terminal.output`: A table for eyes, one document for programs, and complaints that end with the mend
 - `mlnb.terminal.overlay`: `mlnb overlay`: what lies in your overlay, and how it goes away

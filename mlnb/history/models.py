@@ -10,7 +10,7 @@ __all__ = ['NamedModel', 'named_model', 'aliases_of', 'version_named', 'SaidRow'
            'Differing', 'VersionDiff', 'diff_versions', 'InventoryRow', 'is_overdue', 'groups_text', 'inventory_row']
 
 # %% ../../nbs/history/090_models.ipynb #7f397d57
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,6 +30,7 @@ from ..care.vouched import Keys, keys_known
 from .results import refs_of
 from ..store.border import JsonStruct
 from ..store.errors import UsageError, did_you_mean
+from ..store.input_columns import InputColumn, column_words, inputs_changed
 from ..store.model_settings import ModelDeclaration
 from ..store.objects import Store
 from ..store.settings import Project
@@ -196,6 +197,7 @@ class Differing(JsonStruct, frozen=True):
     name: str
     a: Any = None
     b: Any = None
+    said: str | UnsetType = UNSET  # what differs, in words, where the values do not say it
 
 
 def _members_apart(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[Differing]:
@@ -215,6 +217,7 @@ class VersionDiff(JsonStruct, frozen=True, kw_only=True):
     code: list[Differing]  # digests of notebook and modules, by name
     packages: list[Differing]  # versions, by distribution
     declared: list[Differing]  # what settings.ini said of the model
+    schema: list[Differing] | None = None  # inputs that differ, in words; None = not known
 
 
 def _code_digests(version: ModelVersion) -> dict[str, str | None]:
@@ -222,9 +225,17 @@ def _code_digests(version: ModelVersion) -> dict[str, str | None]:
     return {"notebook": version.source, **version.modules}
 
 
+def _schema_apart(before: Sequence[InputColumn], after: Sequence[InputColumn]) -> list[Differing]:
+    "What differs between the inputs of two versions."
+    a, b = ({one.name: column_words(one) for one in columns} for columns in (before, after))
+    changes = inputs_changed(before, after)
+    return [Differing(one.name, a.get(one.name), b.get(one.name), one.said) for one in changes]
+
+
 def diff_versions(
     a: ModelVersion,  # usually the older one
     b: ModelVersion,  # usually the newer one
+    inputs: tuple[Sequence[InputColumn], Sequence[InputColumn]] | None = None,  # of both, if known
 ) -> VersionDiff:
     "What differs between two versions."
     return VersionDiff(
@@ -236,6 +247,7 @@ def diff_versions(
         code=_members_apart(_code_digests(a), _code_digests(b)),
         packages=_members_apart(a.environment.packages, b.environment.packages),
         declared=_members_apart(a.declared.as_dict(), b.declared.as_dict()),
+        schema=_schema_apart(*inputs) if inputs else None,
     )
 
 # %% ../../nbs/history/090_models.ipynb #f0ac0baa

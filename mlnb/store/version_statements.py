@@ -8,7 +8,7 @@ Its name is the digest of what it says. So two people can say something at the s
 # %% auto #0
 __all__ = ['SaidWord', 'StatementName', 'STATEMENT_PLACE', 'STATEMENT_FORM', 'VersionStatement', 'statement_name',
            'statement_place', 'statement_files', 'say_of_version', 'statements_of', 'kind_beside', 'home_of_version',
-           'why_revoked', 'revocation_of']
+           'why_revoked', 'revocation_of', 'learnt_statement', 'inputs_said']
 
 # %% ../../nbs/store/700_version_statements.ipynb #4232ca3c
 import re
@@ -16,19 +16,20 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from .border import Digest, Document, Moment, PlainName, RunId
 from .digests import digest_of
 from .disk import found_below, write_durably
 from .documents import read_document, sealed
 from .errors import IntegrityError
+from .input_columns import InputColumn
 from .objects import Store
 from .refs import Signer
 from .versions import ModelVersion, VersionNumber, version_place
 
 # %% ../../nbs/store/700_version_statements.ipynb #282fb9af
-SaidWord = Literal["passed", "refused", "approved", "withdrawn", "revoked", "rebuilt", "differs"]
+SaidWord = Literal["passed", "refused", "approved", "withdrawn", "revoked", "rebuilt", "differs", "learnt"]
 StatementName = Annotated[str, Meta(pattern=r"\A[0-9a-f]{16}\Z")]
 
 
@@ -45,6 +46,7 @@ class VersionStatement(Document, frozen=True, kw_only=True):
     run: RunId | None = None  # of the gate
     profile: PlainName | None = None  # under which it shall count
     first: str | None = None  # output that differed first
+    inputs: tuple[InputColumn, ...] | UnsetType = UNSET  # what it learnt from, column by column
     after: StatementName | None = None  # what one said before and changes by this
     reason: str = ""  # why, one sentence
     actor: str = "unknown"  # who said it
@@ -150,3 +152,22 @@ def revocation_of(
             if (said.says, said.digest) == ("revoked", digest):
                 return _revoked_sentence(said)
     return None
+
+# %% ../../nbs/store/700_version_statements.ipynb #082263a1
+def learnt_statement(
+    version: ModelVersion,  # that is spoken of
+    inputs: tuple[InputColumn, ...],  # what it learnt from
+) -> VersionStatement:  # the same whoever says it
+    "What is said of the inputs of a version."
+    return VersionStatement(
+        model=version.model, number=version.number, digest=version.digest, says="learnt", inputs=inputs
+    )
+
+
+def inputs_said(
+    store: Store,  # the project's own
+    version: ModelVersion,  # that is spoken of
+) -> tuple[InputColumn, ...] | None:  # None when nobody asked yet
+    "What was written down of the inputs of a version."
+    said = [one.inputs for _, one in statements_of(store, version) if one.says == "learnt"]
+    return said[0] or None if said else None

@@ -21,6 +21,7 @@ from ..store.run_entries import RunDocument
 from ..store.shown_text import counted
 from .audit_entries import note_publication, writer_of_log
 from .frame import Answer, Json, Profile, keys_counted, open_project, verb
+from .model_inputs import known_inputs, refuse_unserved
 from .output import show_lines, show_table
 from .run_options import DryRun, Manner
 
@@ -318,6 +319,18 @@ BackTo = Annotated[
 ]
 
 
+def _refuse_unserved_now(project: Any, store: Any, found: Any, champion: str | None) -> tuple[str, ...]:
+    "Compare what a version needs with what the champion is served."
+    from mlnb.store.versions import read_versions
+
+    served = [one for one in read_versions(store, found.model) if one.digest == champion]
+    return (
+        refuse_unserved(found, [known_inputs(project, store, one) for one in (found, *served)])
+        if served
+        else ()
+    )
+
+
 @verb("models", "rollback", 'mlnb rollback fraud --reason "twice the usual alarms"')
 def answer_rollback(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A model of settings.ini.")],
@@ -341,6 +354,7 @@ def answer_rollback(
         raise UsageError(revoked, f"choose another one with `--to N`, or `mlnb promote {meant.name}@N`")
     require_intact(store, found)
     before = champion_now(store, meant.declared)
+    notes = _refuse_unserved_now(project, store, found, before.target if before else None)
     go_back(store, found, reason, signer(store, "ref"))
     about = {"model": meant.name, "version": found.number, "digest": found.digest}
     writer_of_log()(
@@ -348,4 +362,5 @@ def answer_rollback(
     )
     line = f"{found.written} is the champion of `{meant.name}` again: {reason}"
     left = before.target if before else None
-    return Answer(about | {"state": "rolled_back", "before": left}, lambda: show_lines(line))
+    document = about | {"state": "rolled_back", "before": left}
+    return Answer(document, lambda: show_lines(line), notes=notes)
