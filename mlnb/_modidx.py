@@ -5383,6 +5383,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                 'mlnb/publish/decisions.py'),
                                         'mlnb.publish.decisions.shown_checks': ( 'publish/decisions.html#shown_checks',
                                                                                  'mlnb/publish/decisions.py'),
+                                        'mlnb.publish.decisions.shown_event': ( 'publish/decisions.html#shown_event',
+                                                                                'mlnb/publish/decisions.py'),
                                         'mlnb.publish.decisions.since_text': ( 'publish/decisions.html#since_text',
                                                                                'mlnb/publish/decisions.py'),
                                         'mlnb.publish.decisions.stage_decisions': ( 'publish/decisions.html#stage_decisions',

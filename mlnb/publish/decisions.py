@@ -7,9 +7,9 @@ It is made from the [statement](../store/700_version_statements.ipynb) of the ga
 
 # %% auto #0
 __all__ = ['LONGEST_SAID', 'REFUSING', 'MOST_CHECKS', 'DECISION_MARKS', 'GATE_MARKS', 'PANEL_STYLE', 'GATE_PANEL', 'said_shortly',
-           'ShownCheck', 'shown_check', 'shown_checks', 'GateDecision', 'decision_in', 'decisions_of_runs',
-           'version_text', 'judged_text', 'checks_text', 'decision_text', 'against_text', 'since_text', 'DecisionPanel',
-           'decision_panel', 'gate_panel', 'stage_decisions']
+           'shown_event', 'ShownCheck', 'shown_check', 'shown_checks', 'GateDecision', 'decision_in',
+           'decisions_of_runs', 'version_text', 'judged_text', 'checks_text', 'decision_text', 'against_text',
+           'since_text', 'DecisionPanel', 'decision_panel', 'gate_panel', 'stage_decisions']
 
 # %% ../../nbs/publish/260_decisions.ipynb #479e7649
 from collections.abc import Iterable, Iterator, Mapping
@@ -17,6 +17,7 @@ from typing import Any
 
 from markupsafe import Markup
 from msgspec import Struct
+from msgspec.structs import replace
 
 from ..history.model_events import GATE_WORDS, ModelEvent, ModelHistory
 from .history import RunPage, StagePage, entry_record, every_entry
@@ -37,6 +38,13 @@ def said_shortly(
     "A text of somebody, as far as a table has room."
     left = len(text) - LONGEST_SAID
     return text if left <= 0 else f"{text[:LONGEST_SAID]}… ({left:,} more characters)"
+
+
+def shown_event(
+    event: ModelEvent,  # as it was written down
+) -> ModelEvent:  # with texts that a page has room for
+    "An event as pages show it."
+    return replace(event, by=said_shortly(event.by), reason=said_shortly(event.reason))
 
 # %% ../../nbs/publish/260_decisions.ipynb #2a96cebc
 class ShownCheck(Struct, frozen=True, kw_only=True):
@@ -220,9 +228,11 @@ def since_text(
     decision: GateDecision,  # of a gate
 ) -> str:  # empty when there is nothing to say
     "Why a version may not be used any more, whatever the gate said."
-    revoked = decision.history.events_of("revoked").get(decision.event.number or 0, [])
+    revoked = [
+        shown_event(one) for one in decision.history.events_of("revoked").get(decision.event.number or 0, [])
+    ]
     return (
-        f"{judged_text(decision)} was revoked later by {revoked[0].by}: {said_shortly(revoked[0].reason)}"
+        f"{judged_text(decision)} was revoked later by {revoked[0].by}: {revoked[0].reason}"
         if revoked
         else ""
     )
@@ -240,7 +250,7 @@ GATE_PANEL = """<div class="cards">{% for p in panels %}<section class="card" \
 aria-labelledby="decision-{{ loop.index }}"><h2 id="decision-{{ loop.index }}">The gate's decision</h2>
 <div class="banner {{ p.look }}"><p><strong>{{ p.mark }}.</strong> <bdi>{{ p.text }}</bdi></p></div>
 {% if p.since %}<div class="banner fail"><p dir="auto"><strong>✕ Revoked.</strong> {{ p.since }}</p></div>
-{% endif %}{% if p.event.reason %}<p class="prose" dir="auto">{{ p.reason }}</p>{% endif %}
+{% endif %}{% if p.event.reason %}<p class="prose" dir="auto">{{ p.event.reason }}</p>{% endif %}
 <dl class="facts"><div><dt>Judged</dt><dd><a href="{{ p.href }}">{{ p.judged }}</a></dd></div>
 <div><dt>Against</dt><dd>{{ p.against }}</dd></div>
 {% if p.event.said.window %}<div><dt>On data</dt><dd><code>{{ p.event.said.window[:12] }}</code>, \
@@ -270,7 +280,6 @@ class DecisionPanel(Struct, frozen=True, kw_only=True):
     mark: str  # the verdict in a word
     text: str  # the verdict in a sentence
     since: str  # why the version may not be used any more
-    reason: str  # of the gate, shortened
     judged: str  # the version
     href: str  # where its model has a page
     against: str  # what it was compared with
@@ -288,11 +297,10 @@ def decision_panel(
         mark=mark,
         text=decision_text(decision),
         since=since_text(decision),
-        reason=said_shortly(decision.event.reason),
         judged=judged_text(decision),
         href=f"../../models/{decision.history.name}/index.html#v{decision.event.number}",
         against=against_text(decision),
-        event=decision.event,
+        event=shown_event(decision.event),
         checks=decision.checks,
     )
 

@@ -20,7 +20,7 @@ from msgspec import Struct
 
 from ..history.model_events import GATE_WORDS, ModelEvent, ModelHistory
 from ..history.models import groups_text, is_overdue
-from .decisions import said_shortly, version_text
+from .decisions import said_shortly, shown_event, version_text
 from .history import RunPage
 from .layout import document, fill, metric_text, words
 from .overview import stage_href
@@ -84,7 +84,6 @@ class StoryRow(Struct, frozen=True, kw_only=True):
     version: str  # as people write it
     anchor: str  # where the version is on the page; empty = nowhere
     about: str  # what kind and reason do not say
-    reason: str  # shortened
     links: dict[str, str]  # address by text
 
 
@@ -97,13 +96,12 @@ def story_row(
     look, label = _BACK if event.is_back else EVENT_MARKS[event.kind]
     known = event.number in history.signatures
     return StoryRow(
-        event=event,
+        event=shown_event(event),
         look=look,
         label=label,
         version=f"{history.name}@{event.number}" if event.number else version_text(history, event.digest),
         anchor=f"#v{event.number}" if known else "",
         about=event_about(history, event),
-        reason=said_shortly(event.reason),
         links=run_links(event.run, pages),
     )
 
@@ -141,6 +139,7 @@ class VersionLine(Struct, frozen=True, kw_only=True):
     aliases: list[str]  # that mean it now
     revoked: str | None  # why it must not be used, shortened
     decision: tuple[str, str] | None  # look and label of what a gate said last
+    by: str  # who registered it, shortened
     approved: list[str]  # by whom, without those who withdrew
     rebuilds: list[str]  # by whom
     signature: str  # who vouches for it
@@ -155,7 +154,7 @@ def _approvers(said: Sequence[ModelEvent]) -> list[str]:
     standing = [
         one for one in last.values() if one.kind == "approved" and one.signature.startswith("signed by")
     ]
-    return [one.by for one in reversed(standing)]
+    return [said_shortly(one.by) for one in reversed(standing)]
 
 
 def version_lines(
@@ -173,8 +172,9 @@ def version_lines(
             aliases=[alias for alias, digest in history.aliases.items() if digest == version.digest],
             revoked=said_shortly(revoked[n][0].reason) if n in revoked else None,
             decision=EVENT_MARKS[judged[n][0].kind] if n in judged else None,
+            by=said_shortly(version.actor),
             approved=_approvers(said.get(n, [])),
-            rebuilds=[one.by for one in rebuilds.get(n, [])],
+            rebuilds=[said_shortly(one.by) for one in rebuilds.get(n, [])],
             signature=history.signatures[n],
             commit=commit_text(version),
             figures=figures_text(version),
@@ -197,9 +197,9 @@ def revoked_champion(
 ) -> str:  # a sentence; empty when there is nothing to say
     "Why the version in production must not be there."
     number = history.numbers.get(history.aliases.get("champion", ""), 0)
-    found = history.events_of("revoked").get(number, [])
+    found = [shown_event(one) for one in history.events_of("revoked").get(number, [])]
     why = f"{history.name}@{number} is in production, and was revoked by {found[0].by}: " if found else ""
-    return why + said_shortly(found[0].reason) if found else ""
+    return why + found[0].reason if found else ""
 
 
 def review_text(
@@ -267,7 +267,7 @@ MODEL_PAGE = (
 <td>{% if r.anchor %}<a href="{{ r.anchor }}">{{ r.version }}</a>{% else %}{{ r.version }}{% endif %}</td>\
 <td>{{ r.event.at_utc | moment }}</td>\
 <td><bdi>{{ r.event.by }}</bdi><div class="soft small"><bdi>{{ r.event.signature }}</bdi></div></td>\
-<td class="long"><div dir="auto">{{ r.reason | sentence }}</div>\
+<td class="long"><div dir="auto">{{ r.event.reason | sentence }}</div>\
 {% if r.about %}<span class="soft small">{{ r.about }}</span>{% endif %}</td>\
 <td class="name">{% for text, href in r.links.items() %}<a href="{{ href }}">{{ text }}</a>\
 {{ ", " if not loop.last }}{% endfor %}</td></tr>
@@ -287,7 +287,7 @@ first version.</p>{% endif %}
 <span class="small" dir="auto">{{ v.revoked }}</span> {% endif %}\
 {% for alias in v.aliases %}<span class="state">{{ alias }}</span> {% endfor %}\
 {% if v.decision %}<span class="state {{ v.decision[0] }}">{{ v.decision[1] }}</span>{% endif %}</td>\
-<td class="when">{{ v.version.at_utc | moment }} by <bdi>{{ v.version.actor }}</bdi>, \
+<td class="when">{{ v.version.at_utc | moment }} by <bdi>{{ v.by }}</bdi>, \
 <span class="soft small"><bdi>{{ v.signature }}</bdi></span>, \
 {% if v.href %}<a href="{{ v.href }}">run</a>{% else %}run {{ v.version.run }}{% endif %}</td>\
 <td class="when">{% for name, text in v.figures %}<div>{{ name }} {{ text }}</div>{% endfor %}</td>\
