@@ -15,7 +15,7 @@ from mlnb.care.signing import make_key
 from mlnb.care.vouched import signer
 from mlnb.history.model_events import model_histories
 from mlnb.notebook.packages import installed_packages
-from mlnb.publish.decisions import MOST_CHECKS, REFUSING, gate_checks
+from mlnb.publish.decisions import MOST_CHECKS, REFUSING, shown_checks
 from mlnb.publish.model_pages import NEWEST_SHOWN
 from mlnb.publish.site import publish
 from mlnb.store.artifacts import put_value
@@ -350,7 +350,7 @@ def test_run_that_finds_the_same_evidence_shows_the_decision(shop):
 
 @pytest.mark.parametrize("checks", [{"verdict": "ok"}, "ok", 5, None], ids=repr)
 def test_what_is_no_list_of_checks_cannot_be_read(checks):
-    assert gate_checks(checks) is None
+    assert shown_checks(checks) is None
 
 
 def test_checks_that_are_gone_are_said_to_be_unreadable(shop):
@@ -375,14 +375,14 @@ ODD = st.fixed_dictionaries(
 @settings(max_examples=15, deadline=None)
 @given(st.lists(ODD | JSON, max_size=4))
 def test_nothing_unread_looks_like_a_pass(saved):
-    found = gate_checks(saved)
+    found = shown_checks(saved)
     passing = [one for one in saved if isinstance(one, dict) and one.get("verdict") in ("ok", "warn")]
     assert sum(check.word not in REFUSING for check in found) == len(passing)
     assert [check.refuses for check in found] == sorted((check.refuses for check in found), reverse=True)
 
 
 def test_gate_with_ever_so_many_checks_shows_those_that_refuse():
-    found = gate_checks([check("support", "ok")] * MOST_CHECKS + [check("drift", "fail")])
+    found = shown_checks([check("support", "ok")] * MOST_CHECKS + [check("drift", "fail")])
     assert (len(found), found[0].name) == (MOST_CHECKS, "drift")
 
 
