@@ -198,7 +198,7 @@ else:
 
 # %% ../../nbs/store/110_border.ipynb #35603281
 TOLD_AGAIN = "`mlnb verify --repair` tells it again from what else is known"
-_OF_A_VERSION = re.compile(r"(?:.*/)?versions/[^/]+/[0-9]{6}\.json", re.DOTALL)
+_OF_A_VERSION = re.compile(r"(?:.*/)?versions/[^/]+/[0-9]{6}(?:\.[0-9a-f]{16})?\.json", re.DOTALL)
 _OF_A_RUN = re.compile(r"(?:.*/)?(?:runs/[^/]+/run|refs/.+/[0-9]{8,})\.json", re.DOTALL)
 
 
