@@ -6397,6 +6397,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                               'mlnb/sharing/shared_versions.py'),
                                               'mlnb.sharing.shared_versions._why_kept_back': ( 'sharing/shared_versions.html#_why_kept_back',
                                                                                                'mlnb/sharing/shared_versions.py'),
+                                              'mlnb.sharing.shared_versions._why_unread': ( 'sharing/shared_versions.html#_why_unread',
+                                                                                            'mlnb/sharing/shared_versions.py'),
                                               'mlnb.sharing.shared_versions.statements_to_send': ( 'sharing/shared_versions.html#statements_to_send',
                                                                                                    'mlnb/sharing/shared_versions.py'),
                                               'mlnb.sharing.shared_versions.take_versions': ( 'sharing/shared_versions.html#take_versions',

@@ -240,12 +240,12 @@ def counted_approvals(
 def approvals_that_count(
     store: Store,  # the project's own
     version: ModelVersion,  # that is to be used
-    gate: str | None,  # key of the gate's record; None = of any
+    gate: str | None,  # key of the gate's record; None = nothing counts
     keys: Keys,  # whose signatures count
     profile: str | None = None,  # under which it shall be used; None = any
 ) -> Heard:  # raises `IntegrityError` for what is damaged
     "The approvals of a version by others than who registered it."
-    return counted_approvals(all_said(store, version, keys), gate, profile)
+    return counted_approvals(all_said(store, version, keys), gate or "none", profile)
 
 # %% ../../nbs/care/210_approvals.ipynb #f53d8cea
 def _other_bytes(one: Spoken, asked: _Asked) -> NotCounted:
