@@ -2,6 +2,7 @@
 
 Modules:
 
+- `mlnb.care.approvals`: Whose word about a version counts, and why that of others does not
 - `mlnb.care.audit`: Write down what was done, so that nobody can take it back unseen
 - `mlnb.care.burial`: Put a signed tombstone in the place of one object, and remove its content
 - `mlnb.care.chain`: Lines that follow from one another, so that a change of any of them shows
@@ -33,6 +34,7 @@ Modules:
 - `mlnb.data.schema`: Say what a table must look like, and set apart the rows that do not
 - `mlnb.data.windows`: Every feature of a definition for every row of a table, without looking at a row twice
 - `mlnb.flow.absent`: What a name with a default means while nobody moved its alias
+- `mlnb.flow.aliases`: Names that move: which digest `champion` or version 3 means now, and the threshold that goes with it
 - `mlnb.flow.asking`: A run asks the sources that its stages need, and a source without an answer stops those stages alone
 - `mlnb.flow.attempt`: One try of one stage, and the truth about how it ended
 - `mlnb.flow.dependencies`: Which modules and packages a notebook's result depends on
@@ -80,14 +82,20 @@ Modules:
 - `mlnb.fraud.scenarios`: A stream that goes wrong on a known day, in a known way, so that monitoring can be seen to notice
 - `mlnb.fraud.simulator`: A stream of card payments with three kinds of fraud, the same on every machine
 - `mlnb.fraud.split`: Learn from one week, judge on a later one, and leave out what nobody could have known
+- `mlnb.history.approval`: A second person says that a version may go into production, having read what the gate found
 - `mlnb.history.carried`: What a stage read by itself comes along when it is run again
+- `mlnb.history.champion`: How a version goes into production, and how one goes back: two refs, moved only when nobody else moved them
 - `mlnb.history.checkout`: The code of a run in a temporary project, beside the data that it read
+- `mlnb.history.decisions`: What a gate said of a version, kept whether it passed or not, and how often its data were used
+- `mlnb.history.gate_evidence`: What a run of a gate shows, and on which data: the checks, the record that holds them, and whether `decide` let them pass
 - `mlnb.history.graph`: Which stage feeds which, as a document, as Mermaid text and as a drawing
 - `mlnb.history.lineage`: From a row of outside data to a published number, and back
 - `mlnb.history.lineage_drawing`: Where a value came from, as a text or a drawing
 - `mlnb.history.model_events`: What happened to a model, the newest first: versions, decisions of its gate, what people said, who went into production
 - `mlnb.history.models`: Which versions a model has, where each came from, and which is in production
 - `mlnb.history.nondeterminism`: How two results of one key differ, and why they may
+- `mlnb.history.promotion`: From a candidate to the champion: what is judged, what is still waited for, and the one move that makes it count
+- `mlnb.history.rebuilds`: Somebody else runs the way to a model once more, and states what came out
 - `mlnb.history.reproduce`: Run what was run once more, from what was kept, and compare
 - `mlnb.history.results`: What was made: what every name means, and every version of one name
 - `mlnb.history.run_diff`: What differs between two runs, down to the text of a cell
@@ -142,14 +150,21 @@ Modules:
 - `mlnb.kernel.values_by_hand`: A parameter that a run would refuse says so where it is typed
 - `mlnb.kernel.way`: What a run does when the kernel server goes away, so that no stage waits for one that nobody starts
 - `mlnb.models.bootstrap`: How sure the mean over several test weeks is, when the same units come back every week
+- `mlnb.models.bounds`: From draws to what a figure is at least, at a level that was chosen beforehand
+- `mlnb.models.calibration`: Are scores probabilities, where one row in a hundred is positive?
+- `mlnb.models.capacity`: What is a model worth to a team that can look into so many cases a day?
 - `mlnb.models.fairness`: Does a model treat groups alike? A verdict on a table of labels, predictions and groups
 - `mlnb.models.group_comparison`: A table and the meaning of its columns become figures of each group that is large enough
 - `mlnb.models.group_gaps`: One figure of several groups becomes intervals, a widest gap and a verdict on it
 - `mlnb.models.group_metrics`: Selection rate, error rates, precision, base rate, ROC AUC and calibration of each group, and of each draw
 - `mlnb.models.groups`: Rows fall into groups, and what is known of each row becomes one of nine cells
+- `mlnb.models.label_origin`: Do labels tell what happened, or what the champion let happen?
+- `mlnb.models.learnt_inputs`: Are the columns that a model needs there, of the types that it was trained on?
 - `mlnb.models.metrics`: How good is a model that looks for rare cases, and how sure can we be of that figure?
+- `mlnb.models.non_inferiority`: Is a challenger surely not worse than the champion by more than a margin, in every figure that counts?
 - `mlnb.models.predictions`: What was scored, by which model, in which run: written down before anybody knows the answer
 - `mlnb.models.simultaneous`: How sure the figures of many groups are, all at once, and how sure the widest gap between them
+- `mlnb.models.support`: How many positives, and of how many units, must a window hold before it may judge a model?
 - `mlnb.models.threshold`: From which score on an alert is worth its cost, in money
 - `mlnb.models.training`: Fit a classifier on named inputs, and score with exactly those
 - `mlnb.monitor.chance`: How large a distance may be although nothing has moved
@@ -189,6 +204,8 @@ Modules:
 - `mlnb.notebook.magics`: What a magic or a line for the shell may do to a result, and what to write instead
 - `mlnb.notebook.missing`: Imports of what is not installed, and environment variables that a run takes away
 - `mlnb.notebook.missing_scripts`: A file that a stage runs and that is not there
+- `mlnb.notebook.model_stages`: What the notebooks of a declared model must save, and what those of its gate
+- `mlnb.notebook.neighbours`: What a pipeline saves, as far as its notebooks can be read
 - `mlnb.notebook.notebook_file`: What an `.ipynb` file is when it is no notebook, and what to do about it
 - `mlnb.notebook.options`: How a stage is to be run, said in the notebook's first code cell
 - `mlnb.notebook.packages`: What is installed here, which module each distribution brings, and what it needs itself
@@ -290,6 +307,7 @@ Modules:
 - `mlnb.store.exports`: Hand an artifact as a file or a folder to somebody who has no store
 - `mlnb.store.figures`: Draw a figure of matplotlib so that it is the same text every time
 - `mlnb.store.folder_files`: Keep a file or all files below a folder, and refuse what would not come back
+- `mlnb.store.gate_checks`: What was asked of a model before it may serve, what came out, and what that decides
 - `mlnb.store.git_state`: Which commit a run was made from, and what was changed since
 - `mlnb.store.holders`: Tell who holds a file of the store, also from another machine, and when a machine last showed itself
 - `mlnb.store.hosts`: Tell whether the process that left a mark lives here, may live somewhere else, or is gone
@@ -343,6 +361,7 @@ Modules:
 - `mlnb.store.version_statements`: Approvals, revocations, rebuilds: what people say of a version stands beside it
 - `mlnb.store.versions`: Models by number, each sealed, none ever changed
 - `mlnb.store.zip_members`: The members of a zip that nobody vouches for, or none of them.
+- `mlnb.terminal.approve`: `mlnb approve`: a second person says yes to what the gate has decided, or takes it back
 - `mlnb.terminal.arguments`: Two words behind `-p` that become a name and a value
 - `mlnb.terminal.ask`: What is fresh, what made it stale, with which values, in which order, and what is wrong with the definitions
 - `mlnb.terminal.audit`: `mlnb audit`: who did what, whether that can be believed, and what went wrong
@@ -360,6 +379,7 @@ Modules:
 - `mlnb.terminal.past`: What was run, how it ended, what differs between two runs, and where a value comes from
 - `mlnb.terminal.plain_texts`: A text on the command line needs no validation, and so no library that validates
 - `mlnb.terminal.project`: `mlnb init` and `mlnb kernels`: a first project, and kernels that wait for it
+- `mlnb.terminal.promote`: `mlnb promote` and `mlnb rollback`: the only way into production, and the quick way back
 - `mlnb.terminal.publish`: `mlnb publish`: the pages in `reports/`
 - `mlnb.terminal.remote`: Which place a command means, whose word counts there, and what was refused
 - `mlnb.terminal.run`: `mlnb run` and `mlnb reproduce`: what starts kernels
@@ -367,6 +387,7 @@ Modules:
 - `mlnb.terminal.share`: `mlnb push` and `mlnb pull`: to and from a place that colleagues and CI can reach
 - `mlnb.terminal.streams`: Where output goes, when nobody reads it, the disk is full, or it was closed
 - `mlnb.terminal.verification`: Is everything that is kept still what it was; and if not, bring it back or make it again
+- `mlnb.terminal.versions_again`: Which version `mlnb reproduce` means, and what is stated of it
 - `mlnb.terminal.violation`: What is said of a violation on the command line, and the record that it becomes
 - `mlnb.terminal.wanted_columns`: Of the tables that a command names, only the columns that it asks for are read"""
 

@@ -70,6 +70,8 @@ VERBS = {
     "share": ("push", "pull"),
     "audit": ("audit",),
     "model_verbs": ("model",),
+    "approve": ("approve",),
+    "promote": ("promote", "rollback"),
     "checks": ("drift", "quality"),
     "fairness_check": ("fairness",),
     "publish": ("publish",),

@@ -23,7 +23,8 @@ from mlnb.flow.selection import select
 from mlnb.history.graph import StageEdge, StageGraph, columns_of
 from mlnb.notebook import read_cache
 from mlnb.notebook.drafts import stage_files
-from mlnb.notebook.pipeline import graph_order, read_pipeline, saved_names
+from mlnb.notebook.neighbours import saved_names
+from mlnb.notebook.pipeline import graph_order, read_pipeline
 from mlnb.notebook.read_cache import packed, read_kept, read_stages, reader_digest, unpacked, write_kept
 from mlnb.notebook.stage import read_content, read_stage
 from mlnb.store.artifacts import put_value

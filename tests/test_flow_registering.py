@@ -6,9 +6,11 @@ from mlnb.store.versions import read_versions, version_place
 SETTINGS = """[mlnb]
 [pipeline.demo]
 notebooks = nbs
+[pipeline.gate]
+notebooks = gate
 [model.demo]
 artifact = demo/model
-gate = demo
+gate = gate
 """
 TRAIN = """from mlnb import metric, save
 from sklearn.linear_model import LogisticRegression
@@ -37,7 +39,7 @@ def test_runs_register_what_becomes_the_head_and_leave_a_candidate_of_hand_alone
     compared = mlnb("model", "diff", "demo@1", "demo@candidate", "--json", cwd=project.root).json
     assert compared["parameters"] == [{"name": "c", "a": 1.0, "b": 0.5}] and compared["data"] == []
     shown = mlnb("model", "show", "demo@1", "--json", cwd=project.root).json
-    assert shown["about"]["declared"]["gate"] == "demo" and shown["metrics"] == {"accuracy": 1.0}
+    assert shown["about"]["declared"]["gate"] == "gate" and shown["metrics"] == {"accuracy": 1.0}
     events = mlnb("audit", "events", "--event", "version", "--json", cwd=project.root).json["events"]
     assert [one["outcome"] for one in events] == ["registered"]
 

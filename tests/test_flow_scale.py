@@ -16,15 +16,8 @@ from mlnb.flow.parameter_values import resolve
 from mlnb.flow.plan import make_plan, plan_stage
 from mlnb.flow.selection import asked_units, is_forced, select
 from mlnb.history.status import _tried_values
-from mlnb.notebook.pipeline import (
-    Concern,
-    Edge,
-    Neighbour,
-    Pipeline,
-    Surroundings,
-    input_problems,
-    read_pipeline,
-)
+from mlnb.notebook.neighbours import Neighbour
+from mlnb.notebook.pipeline import Concern, Edge, Pipeline, Surroundings, input_problems, read_pipeline
 from mlnb.notebook.soundness import MOST_NEEDED, broken_stages
 from mlnb.notebook.stage import Stage
 from mlnb.store.artifacts import put_value

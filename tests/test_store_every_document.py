@@ -21,6 +21,7 @@ TEXTS = (
     "a",
     DIGEST,
     "a" * 12,
+    "a" * 16,
     "f" * 32,
     "v-" + "a" * 8,
     "2026-11",
@@ -43,6 +44,7 @@ GIVEN = {
 }
 FREE = {
     *("Artifact.type", "Parts.digest", "Parts.type"),  # shown; or worked out anew
+    *("GateCheck.reason",),  # of a person or a program
     *("Observations.python", "Observations.native", "ObservedParts.packages", "Record.actor"),
     *("MadeWith.python", "MadeWith.platform", "MadeWith.packages", "KeyInput.filename", "KeyParameter.type"),
     *(

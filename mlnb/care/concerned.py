@@ -30,8 +30,8 @@ from ..store.records import home_of, record_at
 from ..store.refs import RefMove
 from ..store.run_entries import RunDocument
 from ..store.runs import run_document_at, stage_of_unit
-from ..store.version_statements import STATEMENT_PLACE, VersionStatement, home_of_version, kind_beside
-from ..store.versions import VERSION_PLACE, ModelVersion
+from ..store.version_statements import STATEMENT_PLACE, VersionStatement, kind_beside, statement_place
+from ..store.versions import VERSION_PLACE, ModelVersion, version_place
 
 # %% ../../nbs/care/030_concerned.ipynb #15ab7c20
 def _code_roles(record: Record) -> Iterator[tuple[str, str]]:
@@ -214,8 +214,10 @@ def _home_of(place: str, document: Document) -> str:
     "Where in the store a document says that it belongs; of a move of a ref its place alone tells."
     if isinstance(document, Record):
         return home_of(document, ".evidence" if place.endswith(".evidence") else ".json")
-    if isinstance(document, ModelVersion | VersionStatement):
-        return home_of_version(place, document.as_dict())
+    if isinstance(document, VersionStatement):
+        return statement_place(document)
+    if isinstance(document, ModelVersion):
+        return version_place(document.model, document.number)
     return f"runs/{document.run}/run.json" if isinstance(document, RunDocument) else place
 
 

@@ -349,6 +349,7 @@ _REPAIRS: dict[str, Callable[[Store, Path], Outcome | None]] = {
     "records/": repair_misplaced,
     "runs/": repair_run,
     "refs/": repair_ref,
+    "versions/": repair_misplaced,
 }  # by folder, in this order
 
 

@@ -27,6 +27,7 @@ class Edges(Struct):
     saves: dict[str, int] = field(default_factory=dict)  # artifact name -> cell
     optional: dict[str, int] = field(default_factory=dict)  # name that may be absent, as written -> cell
     required: set[str] = field(default_factory=set)  # names that some call loads without a default
+    requires: int | None = None  # first cell that calls `require`
     imports: dict[str, int] = field(default_factory=dict)  # dotted module name -> cell
     problems: list[Problem] = field(default_factory=list)  # with `cell`, without file
 
@@ -250,6 +251,8 @@ def _judge(use: NamedCall, walk: CellWalk, edges: Edges) -> None:
         [verb] = verbs
         if verb in _NAMED:
             _read_named(verb, use.call, use.cell, edges)
+        elif verb == "require":
+            edges.requires = min(use.cell, edges.requires or use.cell)
     elif _looks_like_ours(use, walk.ours):
         say = _not_imported if _is_unknown(use) else _not_ours
         _add_once(say(use, walk.ours), use.cell, edges)

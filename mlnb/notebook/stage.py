@@ -51,6 +51,7 @@ class NotebookReading(Struct, frozen=True, kw_only=True):
     loads: Mapping[str, int] = field(default_factory=dict)  # name as written -> first cell
     saves: Mapping[str, int] = field(default_factory=dict)  # artifact -> first cell
     optional: tuple[str, ...] = ()  # names that it loads with a default, as written
+    requires: int | None = None  # first cell that calls `require`
     imports: Mapping[str, int] = field(default_factory=dict)  # dotted module name -> first cell
     tools: tuple[str, ...] = ()  # modules that `python -m` runs, as they would be imported
     scripts: tuple[str, ...] = ()  # files of `%run` and the like, from the notebook's folder
@@ -307,6 +308,7 @@ def read_content(
         options=options,
         loads=edges.loads,
         optional=tuple(edges.optional),
+        requires=edges.requires,
         saves=edges.saves,
         **asdict(_reached(reach, edges, posixpath.dirname(file))),
         problems=(

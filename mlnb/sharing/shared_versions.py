@@ -12,6 +12,7 @@ __all__ = ['versions_to_send', 'statements_to_send', 'take_versions']
 from collections.abc import Collection
 from typing import Any
 
+from ..care.approvals import note_statement
 from ..care.concerned import is_misplaced
 from .outdated import standing_in
 from .remote import sizes_below
@@ -125,7 +126,10 @@ def _take_statement(exchange: Exchange, path: str) -> bool:
     said = VersionStatement.from_dict(written, path)
     if statement_place(said) != path:
         raise IntegrityError(f"{path} is signed, but is not the statement that belongs there")
-    return _is_wanted(exchange, said) and _keep(exchange, path, written)
+    if not _is_wanted(exchange, said) or not _keep(exchange, path, written):
+        return False
+    note_statement(exchange.store, exchange.store.root / path)
+    return True
 
 
 def _stands_for_same(exchange: Exchange, there: ModelVersion, here: ModelVersion) -> bool:

@@ -35,7 +35,7 @@ from mlnb.store.border import (
 from .descriptions import Artifact
 from .disk import found_below, is_present, write_durably
 from .documents import read_document, sealed
-from .errors import UsageError
+from .errors import IntegrityError, UsageError
 from .model_settings import ModelDeclaration
 from .names import is_alias, is_name
 from .objects import Store
@@ -104,17 +104,25 @@ def version_files(
     return sorted(found_below(root / "versions", f"{model}/{_VERSION_FILE}"))
 
 # %% ../../nbs/store/690_versions.ipynb #11f750c9
+def _version_at(root: Path, path: Path) -> ModelVersion:
+    "The version in a file, if it lies where it belongs; raises `IntegrityError`."
+    found = read_document(path, ModelVersion)
+    if root / version_place(found.model, found.number) != path:
+        raise IntegrityError(f"{path} says that it belongs elsewhere", "move it away")
+    return found
+
+
 def read_versions(
     store: Store,  # the project's own
     model: str,  # its name in settings.ini
 ) -> list[ModelVersion]:  # oldest first; raises `IntegrityError`
     "Every version of a model."
-    return [read_document(path, ModelVersion) for path in version_files(store.root, model)]
+    return [_version_at(store.root, path) for path in version_files(store.root, model)]
 
 
 def registered_models(
     store: Store,  # the project's own
-) -> list[str]:  # names, sorted
+) -> list[str]:  # their names, sorted
     "The models that have versions."
     return [folder.name for folder in sorted(found_below(store.root / "versions", "*"))]
 
@@ -126,7 +134,7 @@ def read_version(
 ) -> ModelVersion | None:  # None when there is no such version
     "One version of a model."
     path = store.root / version_place(model, number)
-    return read_document(path, ModelVersion) if is_present(path, follows=False) else None
+    return _version_at(store.root, path) if is_present(path, follows=False) else None
 
 # %% ../../nbs/store/690_versions.ipynb #8bab59dc
 _VERSION_NUMBER = re.compile(r"[1-9][0-9]{0,5}")

@@ -7,9 +7,10 @@ it parses, gives each verb `--json` and `--help` with an example, shows or print
 
 # %% auto #0
 __all__ = ['TASKS', 'MOST_VERBS', 'EXIT_MEANINGS', 'HELP', 'app', 'Json', 'Profile', 'ValuePairs', 'ValuesFile', 'PipelineName',
-           'GraphForm', 'AS_JSON', 'NOTHING_GIVEN', 'Answer', 'give', 'ByTask', 'mlnb_alone', 'own_parameters',
-           'options_of', 'parameters_of', 'arguments_of', 'as_command', 'verb', 'sub_verbs', 'open_project',
-           'known_pipeline', 'refused_heads', 'Given', 'plans_of', 'writing', 'refuse_no_folder']
+           'Version', 'GraphForm', 'AS_JSON', 'NOTHING_GIVEN', 'Answer', 'give', 'ByTask', 'mlnb_alone',
+           'own_parameters', 'options_of', 'parameters_of', 'arguments_of', 'as_command', 'verb', 'sub_verbs',
+           'open_project', 'keys_counted', 'known_pipeline', 'refused_heads', 'Given', 'plans_of', 'writing',
+           'refuse_no_folder']
 
 # %% ../../nbs/terminal/050_frame.ipynb #4870f951
 import errno
@@ -143,6 +144,7 @@ ValuesFile = Annotated[
 PipelineName = Annotated[
     str | None, typer.Argument(metavar="[PIPELINE]", help="A pipeline of settings.ini; all when left out.")
 ]
+Version = Annotated[str, typer.Argument(metavar="MODEL@N|ALIAS", help="A version, by number or alias.")]
 GraphForm = Annotated[str, typer.Option("--format", help="text, mermaid or svg.")]
 AS_JSON = inspect.Parameter(
     "as_json", inspect.Parameter.POSITIONAL_OR_KEYWORD, default=False, annotation=Json
@@ -265,6 +267,17 @@ def open_project(
 
     project = find_project()
     return project, vouched_store(project, create), profile_name(project, profile)
+
+# %% ../../nbs/terminal/050_frame.ipynb #3b8f955f
+def keys_counted(
+    project: Any,  # whose trusted keys count, with those of this machine
+    store: Any,  # where the keys of this machine are
+) -> Any:  # a `Keys` of `care/vouched`
+    "Whose signatures count in a project, for a verb that may find no key of its own."
+    from mlnb.care.signing import parse_keys
+    from mlnb.care.vouched import keys_known
+
+    return keys_known(store, parse_keys(project.trusted_keys))
 
 # %% ../../nbs/terminal/050_frame.ipynb #12fbc45f
 def known_pipeline(
