@@ -251,10 +251,11 @@ PANEL_STYLE = (
 GATE_PANEL = """<div class="cards">{% for p in panels %}<section class="card" \
 aria-labelledby="decision-{{ loop.index }}"><h2 id="decision-{{ loop.index }}">The gate's decision</h2>
 <div class="banner {{ p.look }}"><p><strong>{{ p.mark }}.</strong> <bdi>{{ p.text }}</bdi></p></div>
-{% if p.revoked %}<div class="banner fail"><p dir="auto"><strong>✕ Revoked.</strong> {{ p.revoked }}</p></div>
+{% if p.revoked %}<div class="banner fail"><p dir="auto"><strong>✕ Revoked.</strong> \
+{{ p.revoked | sentence }}</p></div>
 {% endif %}{% if p.exception %}<div class="banner warn"><p dir="auto"><strong>! Exception.</strong> \
-{{ p.exception }}</p></div>
-{% endif %}{% if p.event.reason %}<p class="prose" dir="auto">{{ p.event.reason }}</p>{% endif %}
+{{ p.exception | sentence }}</p></div>
+{% endif %}{% if p.event.reason %}<p class="prose" dir="auto">{{ p.event.reason | sentence }}</p>{% endif %}
 <dl class="facts"><div><dt>Judged</dt><dd><a href="{{ p.href }}">{{ p.judged }}</a></dd></div>
 <div><dt>Against</dt><dd>{{ p.against }}</dd></div>
 {% if p.event.said.window %}<div><dt>On data</dt><dd><code>{{ p.event.said.window[:12] }}</code>, \

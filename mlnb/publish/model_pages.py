@@ -242,10 +242,11 @@ def declared_facts(
 NEWEST_SHOWN = 50  # lines of a table that are not folded
 STORY_STYLE = (
     "table.story th[scope=row] { width: auto; white-space: nowrap; } table.story .when { min-width: 9rem; } "
-    "table.story td.long { min-width: 13rem; } table.story time { white-space: nowrap; }"
+    "table.story td.long { min-width: 13rem; } table.story .who { min-width: 7.5rem; } "
+    "table.story time { white-space: nowrap; }"
 )  # what a page of a model needs beside the common style
 TOP = """{% macro top(m) %}{% if m.revoked %}<div class="banner fail"><p dir="auto">\
-<strong>✕ Revoked.</strong> {{ m.revoked }}</p></div>{% endif %}
+<strong>✕ Revoked.</strong> {{ m.revoked | sentence }}</p></div>{% endif %}
 {% if m.review %}<div class="banner warn"><p><strong>! Review overdue.</strong> {{ m.review }}</p></div>\
 {% endif %}{% if m.history.damaged %}<div class="banner fail">\
 <p><strong>✕ Some of what was written down cannot be read.</strong></p><ul>
@@ -275,7 +276,8 @@ MODEL_PAGE = (
 <td class="name"><span class="state {{ r.look }}">{{ r.label }}</span></td>\
 <td>{% if r.anchor %}<a href="{{ r.anchor }}">{{ r.version }}</a>{% else %}{{ r.version }}{% endif %}</td>\
 <td>{{ r.event.at_utc | moment }}</td>\
-<td><bdi>{{ r.event.by }}</bdi><div class="soft small"><bdi>{{ r.event.signature }}</bdi></div></td>\
+<td class="who"><bdi>{{ r.event.by }}</bdi>\
+<div class="soft small"><bdi>{{ r.event.signature }}</bdi></div></td>\
 <td class="long"><div dir="auto">{{ r.event.reason | sentence }}</div>\
 {% if r.about %}<span class="soft small">{{ r.about }}</span>{% endif %}</td>\
 <td class="name">{% for text, href in r.links.items() %}<a href="{{ href }}">{{ text }}</a>\
