@@ -11,19 +11,23 @@ from hypothesis import strategies as st
 from plain_records import commit, write_run
 from test_publish_site import Links, files_of, write_notebook
 
-from mlnb.care.signing import make_key
+from mlnb.care.audit import audit
+from mlnb.care.signing import make_key, sign, trust
 from mlnb.care.vouched import signer
 from mlnb.history.model_events import model_histories
 from mlnb.notebook.packages import installed_packages
-from mlnb.publish.decisions import MOST_CHECKS, REFUSING, shown_checks
+from mlnb.publish.decisions import MOST_CHECKS, decision_text, decisions_of_runs, shown_checks
 from mlnb.publish.model_pages import NEWEST_SHOWN
 from mlnb.publish.site import publish
 from mlnb.store.artifacts import put_value
 from mlnb.store.descriptions import Artifact
 from mlnb.store.digests import sha256
 from mlnb.store.documents import sealed
+from mlnb.store.gate_checks import read_checks, refusing_checks
 from mlnb.store.objects import open_store, path_of
+from mlnb.store.project_id import project_id
 from mlnb.store.refs import move_ref
+from mlnb.store.runs import all_runs
 from mlnb.store.settings import project_store, read_project
 from mlnb.store.verdict import WORDS
 from mlnb.store.version_statements import VersionStatement, say_of_version
@@ -200,14 +204,20 @@ def test_story_is_told_newest_first_with_who_vouches_for_it(shop):
     shop.say(1, "revoked", at_utc="2026-01-04T00:00:00+00:00", reason="leaked", actor="otto")
     shop.promote(1)
     shop.promote(2)
-    shop.promote(1, "rolled back")
+    shop.promote(1, "rolled back: alarms")
     told = [text_of(row) for row in rows_of(shop.publish()[PAGE], "<h2>What happened</h2>")]
-    begins = ["↩ Came back", "★ Went into", "★ Went into", "✕ Revoked fraud@1", "✓ Approved fraud@2"]
+    begins = [
+        "↩ Rolled back",
+        "★ Went into",
+        "★ Went into",
+        "✕ Revoked fraud@1",
+        "– Approval, not counted fraud@2",
+    ]
     begins += ["✕ Gate refused fraud@2", "· Registered fraud@2", "· Registered fraud@1"]
     assert [line[: len(begin)] for line, begin in zip(told, begins, strict=True)] == begins
-    assert "rolled back" in told[0] and "unsigned" in told[0]
-    assert "signed by" in told[3] and "under profile prod" in told[4]
-    assert "against fraud@1, decision 1 on its data" in told[5]
+    assert "rolled back: alarms" in told[0] and "unsigned" in told[0]
+    assert "signed by" in told[3] and "signed the version, too" in told[4]
+    assert "against fraud@1, judgement 1 on its data" in told[5]
 
 
 def test_revoked_champion_is_said_wherever_it_is_named(shop):
@@ -221,6 +231,39 @@ def test_revoked_champion_is_said_wherever_it_is_named(shop):
     assert "✕ Revoked" in rows_of(files[PAGE], "<h2>Versions</h2>")[0]
 
 
+def test_revocation_outlives_its_file(shop):
+    shop.register(1)
+    path = shop.say(1, "revoked", reason="leaked labels")
+    audit(shop.store, "version", "revoked", sha256(b"model 1"), reason="leaked labels")
+    path.unlink()
+    page = text_of(shop.publish()[PAGE])
+    assert "✕ Revoked leaked labels" in page and "its statement is gone" in page
+
+
+def test_approval_counts_by_its_key_and_another_does_not(shop, tmp_path):
+    make_key(shop.store)
+    ben = open_store(tmp_path / "ben")
+    trust(shop.store, "ben", make_key(ben))
+    shop.register(1)
+    project = project_id(shop.store)
+    about = {
+        "model": "fraud",
+        "number": 1,
+        "digest": sha256(b"model 1"),
+        "says": "approved",
+        "gate": "c" * 64,
+    }
+    first = VersionStatement(**about, actor="ben", reason="read it", at_utc="2026-01-03T00:00:00+00:00")
+    say_of_version(shop.store, first, lambda document: sign(ben, "version", document, project))
+    shop.say(1, "approved", actor="carla", at_utc="2026-01-04T00:00:00+00:00")
+    page = shop.publish()[PAGE]
+    told = [text_of(row) for row in rows_of(page, "<h2>What happened</h2>")]
+    assert told[0].startswith("– Approval, not counted") and "signed the version, too" in told[0]
+    assert told[1].startswith("✓ Approved fraud@1") and "signed by ben" in told[1]
+    assert "approved by ben" in text_of(rows_of(page, "<h2>Versions</h2>")[0])
+    assert "carla" not in rows_of(page, "<h2>Versions</h2>")[0]
+
+
 # texts of people
 
 
@@ -228,7 +271,7 @@ def test_hostile_texts_stay_texts(shop):
     shop.declare(
         MODEL + f"use = {' '.join(' '.join(HOSTILE[:3] + HOSTILE[4:6]).split())}\nowner = {HOSTILE[0]}\n"
     )
-    checks = [check(text, "fail", reason=text, value=text, limit=text) for text in HOSTILE[:-1]]
+    checks = [check(f"check_{n}", "fail", reason=text) for n, text in enumerate(HOSTILE[:-1])]
     for n, text in enumerate(HOSTILE, 1):
         shop.register(n, actor=text, reason=text)
         shop.say(n, "revoked", reason=text, actor=text, first=text)
@@ -254,6 +297,11 @@ def flip(path):
 
 def history_of(shop):
     return model_histories(shop.store, shop.project)[0]
+
+
+def decided(shop):
+    documents = all_runs(shop.store)[0]
+    return decisions_of_runs(shop.store, [history_of(shop)], documents)[GATE_RUN][0]
 
 
 def documents_of(shop):
@@ -325,7 +373,7 @@ def test_panel_says_the_verdict_first_and_refusals_before_the_rest(shop):
     run = files[f"fraud_gate/{GATE_RUN}/index.html"]
     panel = run[run.index("The gate's decision") : run.index("<h2>Stages")]
     assert "✕ Refused. fraud@2 was refused by the gate: 2 of 3 checks refuse." in text_of(panel)
-    assert "fraud@1, the champion then" in panel and "decision 1 on it" in panel
+    assert "fraud@1, the champion then" in panel and "judgement 1 on it" in panel
     shown = [text_of(row) for row in rows_of(panel, "The gate's decision")]
     begins = ["lost share ✕ Refuses 10.0% 5.00% – 15.0% 20.0% 40", "drift ? Could", "support ✓ In order 0.1"]
     assert [line[: len(begin)] for line, begin in zip(shown, begins, strict=True)] == begins
@@ -348,11 +396,6 @@ def test_run_that_finds_the_same_evidence_shows_the_decision(shop):
     assert {f"fraud_gate/{run}/index.html" for run in (GATE_RUN, later["run"])} == have
 
 
-@pytest.mark.parametrize("checks", [{"verdict": "ok"}, "ok", 5, None], ids=repr)
-def test_what_is_no_list_of_checks_cannot_be_read(checks):
-    assert shown_checks(checks) is None
-
-
 def test_checks_that_are_gone_are_said_to_be_unreadable(shop):
     shop.register(1)
     shop.gate(1, [check("drift", "ok")], "passed")
@@ -361,29 +404,42 @@ def test_checks_that_are_gone_are_said_to_be_unreadable(shop):
     assert "its checks cannot be read any more" in shop.publish()[f"fraud_gate/{GATE_RUN}/index.html"]
 
 
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
-    max_leaves=6,
-)
-ODD = st.fixed_dictionaries(
-    {"verdict": JSON | st.sampled_from(WORDS)},
-    optional={name: JSON for name in ("name", "value", "low", "high", "limit", "smallest_seen", "reason")},
+@pytest.mark.parametrize("checks", [{"verdict": "ok"}, "ok", [5], [{"verdict": "ok"}], [check("a", "fine")]])
+def test_what_is_no_list_of_checks_is_said_to_be_unreadable(shop, checks):
+    shop.register(1)
+    shop.gate(1, checks, "passed")
+    assert decided(shop).checks is None
+    assert decision_text(decided(shop)) == "fraud@1 passed the gate: its checks cannot be read any more."
+
+
+FIGURES = st.none() | st.floats(allow_nan=False, allow_infinity=False)
+CHECK = st.fixed_dictionaries(
+    {"name": st.from_regex(r"[a-z][a-z_]{0,8}", fullmatch=True), "verdict": st.sampled_from(WORDS)},
+    optional={name: FIGURES for name in ("value", "low", "high", "limit", "smallest_seen")},
 )
 
 
-@settings(max_examples=15, deadline=None)
-@given(st.lists(ODD | JSON, max_size=4))
-def test_nothing_unread_looks_like_a_pass(saved):
-    found = shown_checks(saved)
-    passing = [one for one in saved if isinstance(one, dict) and one.get("verdict") in ("ok", "warn")]
-    assert sum(check.word not in REFUSING for check in found) == len(passing)
+@settings(max_examples=25, deadline=None)
+@given(st.lists(CHECK, max_size=4, unique_by=lambda one: one["name"]))
+def test_checks_refuse_on_the_page_where_they_refuse_a_promotion(saved):
+    found, checks = shown_checks(saved), read_checks(saved)
+    assert sum(check.refuses for check in found) == sum(bool([*refusing_checks([check])]) for check in checks)
+    assert all(check.refuses == (check.mark[0] == "fail") for check in found)
     assert [check.refuses for check in found] == sorted((check.refuses for check in found), reverse=True)
 
 
 def test_gate_with_ever_so_many_checks_shows_those_that_refuse():
-    found = shown_checks([check("support", "ok")] * MOST_CHECKS + [check("drift", "fail")])
+    many = [check(f"support_{n}", "ok") for n in range(MOST_CHECKS)]
+    found = shown_checks([*many, check("drift", "fail")])
     assert (len(found), found[0].name) == (MOST_CHECKS, "drift")
+
+
+def test_exception_stands_beside_the_refusal(shop):
+    shop.register(1)
+    shop.gate(1, [check("drift", "fail")], "refused")
+    shop.promote(1, "fraud@1, exception: a wave of fraud")
+    panel = shop.publish()[f"fraud_gate/{GATE_RUN}/index.html"]
+    assert "It went into production all the same, by" in panel and "a wave of fraud" in panel
 
 
 # what changes when

@@ -7,18 +7,19 @@ Texts of people, such as reasons and names, are escaped, shortened when they are
 
 # %% auto #0
 __all__ = ['EVENT_MARKS', 'MOST_FIGURES', 'NEWEST_SHOWN', 'STORY_STYLE', 'TOP', 'MODEL_PAGE', 'MODELS_PAGE', 'MODELS_LINE',
-           'event_about', 'run_links', 'StoryRow', 'story_row', 'figures_text', 'commit_text', 'VersionLine',
-           'version_lines', 'production_text', 'revoked_champion', 'review_text', 'declared_facts', 'ShownModel',
-           'shown_model', 'model_page', 'models_page', 'models_line', 'model_files', 'unread_lines']
+           'event_mark', 'event_about', 'run_links', 'StoryRow', 'story_row', 'figures_text', 'commit_text',
+           'VersionLine', 'version_lines', 'production_text', 'revoked_champion', 'review_text', 'declared_facts',
+           'ShownModel', 'shown_model', 'model_page', 'models_page', 'models_line', 'model_files', 'unread_lines']
 
 # %% ../../nbs/publish/280_model_pages.ipynb #7c4b8e61
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import date
 
 from markupsafe import Markup
 from msgspec import Struct
 
-from ..history.model_events import GATE_WORDS, ModelEvent, ModelHistory
+from ..history.decisions import DECIDED
+from ..history.model_events import ModelEvent, ModelHistory
 from ..history.models import groups_text, is_overdue
 from .decisions import said_shortly, shown_event, version_text
 from .history import RunPage
@@ -40,7 +41,18 @@ EVENT_MARKS = {
     "revoked": ("fail", "✕ Revoked"),
     "champion": ("ok", "★ Went into production"),
 }  # look and label by kind
-_BACK = ("warn", "↩ Came back into production")
+_BACK = ("warn", "↩ Rolled back to")
+_UNCOUNTED = {"approved": ("warn", "– Approval, not counted"), "rebuilt": ("warn", "– Rebuild, not counted")}
+
+
+def event_mark(
+    event: ModelEvent,  # that happened to a model
+) -> tuple[str, str]:  # look and label
+    "What happened, in a word or two; what does not count is not written like good news."
+    if event.is_back:
+        return _BACK
+    usual = EVENT_MARKS[event.kind]
+    return _UNCOUNTED.get(event.kind, usual) if event.doubt else usual
 
 
 def event_about(
@@ -50,14 +62,15 @@ def event_about(
     "What else is to be known of an event."
     said = event.said
     if said is None:
-        return ""
+        return event.doubt
     against = (
         f"against {version_text(history, said.against)}" if said.against else "no champion to compare with"
     )
-    parts = [against] if event.kind in GATE_WORDS else []
-    parts += [f"decision {event.nth} on its data"] if event.nth else []
+    parts = [against] if event.kind in DECIDED else []
+    parts += [f"judgement {event.nth} on its data"] if event.nth else []
     parts += [f"under profile {said.profile}"] if said.profile else []
     parts += [f"the first output that differed: {said_shortly(said.first)}"] if said.first else []
+    parts += [f"does not count: {said_shortly(event.doubt)}"] if event.doubt else []
     return ", ".join(parts)
 
 # %% ../../nbs/publish/280_model_pages.ipynb #837dfa38
@@ -93,7 +106,7 @@ def story_row(
     pages: Mapping[str, RunPage],  # of runs, by id
 ) -> StoryRow:
     "A line of the story."
-    look, label = _BACK if event.is_back else EVENT_MARKS[event.kind]
+    look, label = event_mark(event)
     known = event.number in history.signatures
     return StoryRow(
         event=shown_event(event),
@@ -140,21 +153,17 @@ class VersionLine(Struct, frozen=True, kw_only=True):
     revoked: str | None  # why it must not be used, shortened
     decision: tuple[str, str] | None  # look and label of what a gate said last
     by: str  # who registered it, shortened
-    approved: list[str]  # by whom, without those who withdrew
-    rebuilds: list[str]  # by whom
+    approved: list[str]  # by whom, as far as it counts
+    rebuilds: list[str]  # by whom, likewise
     signature: str  # who vouches for it
     commit: str
     figures: list[tuple[str, str]]  # name and value
     href: str | None  # where its run has a page
 
 
-def _approvers(said: Sequence[ModelEvent]) -> list[str]:
-    "Who approved a version, the newest first, without those who withdrew and those nobody vouches for."
-    last = {one.signature: one for one in reversed(said)}
-    standing = [
-        one for one in last.values() if one.kind == "approved" and one.signature.startswith("signed by")
-    ]
-    return [said_shortly(one.by) for one in reversed(standing)]
+def _counted_people(events: Iterable[ModelEvent]) -> list[str]:
+    "Who said something that counts, each once."
+    return list(dict.fromkeys(said_shortly(one.by) for one in events if not one.doubt))
 
 
 def version_lines(
@@ -162,8 +171,8 @@ def version_lines(
     pages: Mapping[str, RunPage],  # of runs, by id
 ) -> list[VersionLine]:  # the newest first
     "Every version of a model."
-    judged, revoked = history.events_of(*GATE_WORDS), history.events_of("revoked")
-    said, rebuilds = history.events_of("approved", "withdrawn"), history.events_of("rebuilt")
+    judged, revoked = history.events_of(*DECIDED), history.events_of("revoked")
+    approved, rebuilds = history.events_of("approved"), history.events_of("rebuilt")
 
     def line(version: ModelVersion) -> VersionLine:
         n = version.number
@@ -173,8 +182,8 @@ def version_lines(
             revoked=said_shortly(revoked[n][0].reason) if n in revoked else None,
             decision=EVENT_MARKS[judged[n][0].kind] if n in judged else None,
             by=said_shortly(version.actor),
-            approved=_approvers(said.get(n, [])),
-            rebuilds=[said_shortly(one.by) for one in rebuilds.get(n, [])],
+            approved=_counted_people(approved.get(n, [])),
+            rebuilds=_counted_people(rebuilds.get(n, [])),
             signature=history.signatures[n],
             commit=commit_text(version),
             figures=figures_text(version),
@@ -233,10 +242,11 @@ def declared_facts(
 NEWEST_SHOWN = 50  # lines of a table that are not folded
 STORY_STYLE = (
     "table.story th[scope=row] { width: auto; white-space: nowrap; } table.story .when { min-width: 9rem; } "
-    "table.story td.long { min-width: 13rem; } table.story time { white-space: nowrap; }"
+    "table.story td.long { min-width: 13rem; } table.story .who { min-width: 7.5rem; } "
+    "table.story time { white-space: nowrap; }"
 )  # what a page of a model needs beside the common style
 TOP = """{% macro top(m) %}{% if m.revoked %}<div class="banner fail"><p dir="auto">\
-<strong>✕ Revoked.</strong> {{ m.revoked }}</p></div>{% endif %}
+<strong>✕ Revoked.</strong> {{ m.revoked | sentence }}</p></div>{% endif %}
 {% if m.review %}<div class="banner warn"><p><strong>! Review overdue.</strong> {{ m.review }}</p></div>\
 {% endif %}{% if m.history.damaged %}<div class="banner fail">\
 <p><strong>✕ Some of what was written down cannot be read.</strong></p><ul>
@@ -266,7 +276,8 @@ MODEL_PAGE = (
 <td class="name"><span class="state {{ r.look }}">{{ r.label }}</span></td>\
 <td>{% if r.anchor %}<a href="{{ r.anchor }}">{{ r.version }}</a>{% else %}{{ r.version }}{% endif %}</td>\
 <td>{{ r.event.at_utc | moment }}</td>\
-<td><bdi>{{ r.event.by }}</bdi><div class="soft small"><bdi>{{ r.event.signature }}</bdi></div></td>\
+<td class="who"><bdi>{{ r.event.by }}</bdi>\
+<div class="soft small"><bdi>{{ r.event.signature }}</bdi></div></td>\
 <td class="long"><div dir="auto">{{ r.event.reason | sentence }}</div>\
 {% if r.about %}<span class="soft small">{{ r.about }}</span>{% endif %}</td>\
 <td class="name">{% for text, href in r.links.items() %}<a href="{{ href }}">{{ text }}</a>\
