@@ -200,7 +200,7 @@ def test_story_is_told_newest_first_with_who_vouches_for_it(shop):
     make_key(shop.store)
     shop.register(1, 2)
     shop.say(2, "refused", against=sha256(b"model 1"), window="e" * 64, reason="worse", actor="anna")
-    shop.say(2, "approved", profile="prod", at_utc="2026-01-03T03:00:00+00:00", actor="otto")
+    shop.say(2, "approved", gate=GATE_KEY, profile="prod", at_utc="2026-01-03T03:00:00+00:00", actor="otto")
     shop.say(1, "revoked", at_utc="2026-01-04T00:00:00+00:00", reason="leaked", actor="otto")
     shop.promote(1)
     shop.promote(2)
@@ -255,7 +255,7 @@ def test_approval_counts_by_its_key_and_another_does_not(shop, tmp_path):
     }
     first = VersionStatement(**about, actor="ben", reason="read it", at_utc="2026-01-03T00:00:00+00:00")
     say_of_version(shop.store, first, lambda document: sign(ben, "version", document, project))
-    shop.say(1, "approved", actor="carla", at_utc="2026-01-04T00:00:00+00:00")
+    shop.say(1, "approved", gate=GATE_KEY, actor="carla", at_utc="2026-01-04T00:00:00+00:00")
     page = shop.publish()[PAGE]
     told = [text_of(row) for row in rows_of(page, "<h2>What happened</h2>")]
     assert told[0].startswith("– Approval, not counted") and "signed the version, too" in told[0]
