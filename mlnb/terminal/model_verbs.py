@@ -96,7 +96,7 @@ def answer_models(
 
 # %% ../../nbs/terminal/200_model_verbs.ipynb #e08233b5
 def signature_text(
-    one: "RegisteredRow",  # a version
+    one: "RegisteredRow",  # a version of a model
 ) -> str:
     "Who signed a version; without a key nobody, and then nobody else can approve it."
     from mlnb.care.vouched import SignatureStanding
