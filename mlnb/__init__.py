@@ -62,6 +62,7 @@ Modules:
 - `mlnb.flow.problems`: Everything that is wrong with notebooks, graphs, profiles and sources, before anything runs
 - `mlnb.flow.progress`: What a run shows while it works
 - `mlnb.flow.registering`: A new model gets its number when the head moves, and becomes the candidate
+- `mlnb.flow.revocation`: Who gets a model that must not be used is told, whatever he calls it
 - `mlnb.flow.run`: Carry out a plan: what is stale, in order, side by side where it may, and commit each stage as it ends
 - `mlnb.flow.run_document`: What a run says of itself from its first moment to its last, and what it has to remember
 - `mlnb.flow.schedule`: Which stage can be decided next, found without looking at all the others
@@ -75,6 +76,7 @@ Modules:
 - `mlnb.flow.value_packages`: Packages that a stage uses because of what it loads, though it imports none of them
 - `mlnb.fraud.champion`: The inputs and the model that beat the published figures, written down once
 - `mlnb.fraud.daily`: The same stream of payments, one day at a time, in memory that does not grow with it
+- `mlnb.fraud.exemptions`: How little fraud a payment service must have before it may let payments pass without asking twice
 - `mlnb.fraud.features`: What a transaction looks like beside the habits of its customer and the past of its terminal
 - `mlnb.fraud.model`: Train on payments, log their scores and draw their cards again, without naming a column each time
 - `mlnb.fraud.payments`: What a card payment is, column by column, and which part each column plays
@@ -158,8 +160,9 @@ Modules:
 - `mlnb.models.group_gaps`: One figure of several groups becomes intervals, a widest gap and a verdict on it
 - `mlnb.models.group_metrics`: Selection rate, error rates, precision, base rate, ROC AUC and calibration of each group, and of each draw
 - `mlnb.models.groups`: Rows fall into groups, and what is known of each row becomes one of nine cells
+- `mlnb.models.input_schema`: The columns that a version of a model learnt from, as they were in its training data
 - `mlnb.models.label_origin`: Do labels tell what happened, or what the champion let happen?
-- `mlnb.models.learnt_inputs`: Are the columns that a model needs there, of the types that it was trained on?
+- `mlnb.models.learnt_inputs`: What a model has seen: which days are new to it, and are its columns as they were in training?
 - `mlnb.models.metrics`: How good is a model that looks for rare cases, and how sure can we be of that figure?
 - `mlnb.models.non_inferiority`: Is a challenger surely not worse than the champion by more than a margin, in every figure that counts?
 - `mlnb.models.predictions`: What was scored, by which model, in which run: written down before anybody knows the answer
@@ -312,6 +315,7 @@ Modules:
 - `mlnb.store.holders`: Tell who holds a file of the store, also from another machine, and when a machine last showed itself
 - `mlnb.store.hosts`: Tell whether the process that left a mark lives here, may live somewhere else, or is gone
 - `mlnb.store.ini_file`: What a file of settings says, section by section, or the line in which it says nothing
+- `mlnb.store.input_columns`: Name, type, range and levels of each input, and what is another one now
 - `mlnb.store.inside`: Write below one folder, whatever the names say
 - `mlnb.store.known_types`: Read and keep only types of Arrow that every process knows
 - `mlnb.store.layout`: Which folder layout a store has, and how an older one becomes the current one
@@ -373,6 +377,7 @@ Modules:
 - `mlnb.terminal.fairness_check`: `fairness`: does a model treat groups alike? asked of any file of decisions
 - `mlnb.terminal.frame`: A verb answers; how the answer is shown, printed and ended is the same for all of them
 - `mlnb.terminal.keep`: List and take out what runs have made
+- `mlnb.terminal.model_inputs`: What a version learnt from, for the verbs that show and compare versions
 - `mlnb.terminal.model_verbs`: `mlnb model`: versions, their aliases, what differs between them, and who answers for what
 - `mlnb.terminal.output`: A table for eyes, one document for programs, and complaints that end with the mend
 - `mlnb.terminal.overlay`: `mlnb overlay`: what lies in your overlay, and how it goes away

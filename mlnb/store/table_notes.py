@@ -7,7 +7,7 @@ A frame that Parquet keeps by itself has no such notes, and its file is what pan
 
 # %% auto #0
 __all__ = ['NOTES_KEY', 'FrameNotes', 'file_names', 'values_in', 'NotedTable', 'noted_table', 'notes_in', 'labels_in',
-           'cell_costs', 'noted_frame']
+           'file_schema', 'labels_in_file', 'cell_costs', 'noted_frame']
 
 # %% ../../nbs/store/380_table_notes.ipynb #b4693215
 import json
@@ -17,7 +17,7 @@ from typing import Annotated, Any
 from msgspec import Meta, Struct, field
 
 from .border import Count, Document, Plain
-from .errors import ValueRefusedError
+from .errors import MAKE_AGAIN, IntegrityError, ValueRefusedError
 from .plain_values import encodable, ordered_json
 from .table_axes import Axis, as_axis, axis_differs, axis_index, freq_name, label_growth, with_freq
 from .table_cells import SURE_KINDS, CellNotes, KeptColumn
@@ -268,6 +268,27 @@ def labels_in(
     if not len(labels) == n_names == notes.n_columns <= len(names):
         raise ValueError("the notes of a table have another number of labels than it has columns")
     return labels
+
+# %% ../../nbs/store/380_table_notes.ipynb #f9cae351
+def file_schema(
+    data: bytes,  # a Parquet file
+) -> Any:  # a `Schema` of Arrow; raises `IntegrityError`
+    "What a file says of its columns."
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    try:
+        return parquet.read_schema(pa.BufferReader(data))
+    except (pa.ArrowException, OSError) as error:
+        raise IntegrityError(f"this is no readable table: {error}", MAKE_AGAIN) from error
+
+
+def labels_in_file(
+    schema: Any,  # as `file_schema` gives it
+    notes: FrameNotes | None,  # of the file
+) -> list[Any]:  # texts, unless the frame had others
+    "How the columns of a table are called."
+    return list(schema.names if notes is None else labels_in(schema.names, notes))
 
 # %% ../../nbs/store/380_table_notes.ipynb #df28d3b1
 _OWN_COSTS = {"arrays": 0, "category": 0, "arrow": 0, "complex": 0, "lists": 40, "tuples": 40}

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from .digests import canonical_json
-from .errors import MAKE_AGAIN, IntegrityError, UsageError, ValueRefusedError, did_you_mean
+from .errors import UsageError, ValueRefusedError, did_you_mean
 from .exact_numbers import refuse_inexact
 from .known_types import learns_types, refuse_foreign_types, refuse_other_fields
 from .parquet_sizes import items_of
@@ -29,7 +29,15 @@ from mlnb.store.table_changes import (
     is_plain_dtype,
     is_surely_faithful,
 )
-from .table_notes import NOTES_KEY, cell_costs, labels_in, noted_frame, noted_table, notes_in
+from mlnb.store.table_notes import (
+    NOTES_KEY,
+    cell_costs,
+    file_schema,
+    labels_in_file,
+    noted_frame,
+    noted_table,
+    notes_in,
+)
 from .typed_values import from_typed
 from .value_limits import DEFAULT_LIMITS, ValueLimits, refuse_growth
 
@@ -119,14 +127,11 @@ def names_in_file(
     limits: ValueLimits = DEFAULT_LIMITS,  # what its notes may grow to
 ) -> list[str] | None:  # None = all; raises `UsageError` for an unknown label
     "What must be read of a file, by the names that stand in it."
-    import pyarrow as pa
-    from pyarrow import parquet
-
     if columns is None:
         return None
-    schema = parquet.read_schema(pa.BufferReader(data))
+    schema = file_schema(data)
     notes = notes_in(schema.metadata, limits)
-    labels = schema.names if notes is None else list(labels_in(schema.names, notes))
+    labels = labels_in_file(schema, notes)
     refuse_absent_columns(columns, labels)
     known = dict(zip(labels, schema.names, strict=False))
     return [*(known[label] for label in columns), *(notes.index if notes is not None else ())]
@@ -143,13 +148,7 @@ def asked_of(
     limits: ValueLimits,  # what its notes may grow to
 ) -> tuple[list[str] | None, dict[str, int]]:  # raises `UsageError` for an unknown label
     "What is read of a file, by name, and what becomes of a value of each column [bytes]."
-    import pyarrow as pa
-    from pyarrow import parquet
-
-    try:
-        schema = parquet.read_schema(pa.BufferReader(data))
-    except (pa.ArrowException, OSError) as error:
-        raise IntegrityError(f"this is no readable table: {error}", MAKE_AGAIN) from error
+    schema = file_schema(data)
     notes = notes_in(schema.metadata, limits)
     names = names_in_file(data, columns, limits)
     if names is not None:

@@ -20,6 +20,7 @@ import typer
 from ..store.errors import UsageError
 from .audit_entries import writer_of_log
 from .frame import Answer, Json, Version, give, keys_counted, open_project, sub_verbs, verb
+from .model_inputs import KnownInputs, input_rows, known_inputs, schema_lines, versions_apart
 from .output import show_lines, show_table
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ def answer_models(
     return models_answer(name)
 
 # %% ../../nbs/terminal/210_model_verbs.ipynb #e08233b5
-def _show_version(version: "ModelVersion", one: "RegisteredRow") -> None:
+def _show_version(version: "ModelVersion", one: "RegisteredRow", known: KnownInputs) -> None:
     "Say of a version what people ask first."
     declared = version.declared
     commit = f"{version.commit or 'not known'}{' (files differed)' if version.is_dirty else ''}"
@@ -107,6 +108,7 @@ def _show_version(version: "ModelVersion", one: "RegisteredRow") -> None:
         *([name, f"{value:.6g}"] for name, value in version.metrics.items()),
         *([f"parameter {name}", str(value)] for name, value in version.parameters.items()),
         *([f"data {name}", digest[:12]] for name, digest in {**version.inputs, **version.sources}.items()),
+        *input_rows(known),
         *(["approved", f"by {said.by}, {said.at_utc[:16]}: {said.reason}"] for said in one.approvals),
         *(["rebuilt", f"by {said.by}, {said.at_utc[:16]}"] for said in one.rebuilds),
         *(
@@ -127,8 +129,11 @@ def answer_model_show(version: Version) -> Answer:
     found = version_named(store, project, version)
     rows = model_row(store, named_model(project, found.model), keys_counted(project, store)).versions
     one = next(row for row in rows if row.version == found.number)
-    document = {"model": found.model, **one.as_dict(), "about": found.as_dict()}
-    return Answer(document, lambda: _show_version(found, one))
+    known = known_inputs(project, store, found)
+    inputs = None if known.columns is None else [column.as_dict() for column in known.columns]
+    document = {"model": found.model, **one.as_dict(), "about": found.as_dict(), "inputs": inputs}
+    notes = (known.why_not,) if known.why_not else ()
+    return Answer(document, lambda: _show_version(found, one, known), known.exit_code, notes)
 
 # %% ../../nbs/terminal/210_model_verbs.ipynb #8f27afe5
 _DIFF_PARTS = ("metrics", "parameters", "data", "code", "packages", "declared")
@@ -154,13 +159,18 @@ def diff_lines(
 @verb("models", "diff", "mlnb model diff fraud@champion fraud@candidate", on=model_app)
 def answer_model_diff(a: Version, b: Version) -> Answer:
     "Lay two versions side by side: metrics, data, code."
-    from mlnb.history.models import diff_versions, version_named
+    from mlnb.history.models import version_named
 
     project, store, _ = open_project()
-    found = diff_versions(*(version_named(store, project, one) for one in (a, b)))
-    rows = diff_lines(found)
-    same = f"{found.a} and {found.b} say the same"
-    return Answer(found.as_dict(), lambda: show_table(["part", "name", found.a, found.b], rows, same))
+    versions = [version_named(store, project, one) for one in (a, b)]
+    known = [known_inputs(project, store, one) for one in versions]
+    found = versions_apart(versions, known)
+    rows, same = [*diff_lines(found), *schema_lines(found)], f"{found.a} and {found.b} say the same"
+    same += ", as far as it is known" if found.schema is None else ""
+    notes = tuple(dict.fromkeys(one.why_not for one in known if one.why_not))
+    code = max(one.exit_code for one in known)
+    head = ["part", "name", found.a, found.b]
+    return Answer(found.as_dict(), lambda: show_table(head, rows, same), code, notes)
 
 # %% ../../nbs/terminal/210_model_verbs.ipynb #670f26ed
 def _as_csv(rows: list[dict[str, Any]]) -> str:
