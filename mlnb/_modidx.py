@@ -5402,6 +5402,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                    'mlnb/publish/decisions.py'),
                                         'mlnb.publish.decisions.gate_panel': ( 'publish/decisions.html#gate_panel',
                                                                                'mlnb/publish/decisions.py'),
+                                        'mlnb.publish.decisions.judged_run': ( 'publish/decisions.html#judged_run',
+                                                                               'mlnb/publish/decisions.py'),
                                         'mlnb.publish.decisions.judged_text': ( 'publish/decisions.html#judged_text',
                                                                                 'mlnb/publish/decisions.py'),
                                         'mlnb.publish.decisions.revoked_text': ( 'publish/decisions.html#revoked_text',

@@ -118,7 +118,7 @@ class Shop:
     def promote(self, n, reason="passed its gate"):
         return move_ref(self.store, CHAMPION, sha256(f"model {n}".encode()), reason)
 
-    def gate(self, n, checks, word, run=GATE_RUN, **more):
+    def gate(self, n, checks, word, run=GATE_RUN, state="failed", **more):
         "What a gate leaves: a record with checks, the document of its run, a statement."
         about = {"key": GATE_KEY, "pipeline": "fraud_gate", "stage": "check", "run": run}
         commit(self.store, about | {"outputs": {"checks": put_value(self.store, checks).as_dict()}})
@@ -133,7 +133,7 @@ class Shop:
             "state": "failed",
             "error": {"ename": "RequireError", "evalue": "refused"},
         }
-        document = {"run": run, "pipeline": "fraud_gate", "state": "failed", "stages": [check, decide]}
+        document = {"run": run, "pipeline": "fraud_gate", "state": state, "stages": [check, decide]}
         write_run(self.store, document)
         return self.say(n, word, gate=GATE_KEY, run=run, window="e" * 64, **more)
 
@@ -377,6 +377,22 @@ def test_panel_says_the_verdict_first_and_refusals_before_the_rest(shop):
     shown = [text_of(row) for row in rows_of(panel, "The gate's decision")]
     begins = ["lost share ✕ Refuses 10.0% 5.00% – 15.0% 20.0% 40", "drift ? Could", "support ✓ In order 0.1"]
     assert [line[: len(begin)] for line, begin in zip(shown, begins, strict=True)] == begins
+
+
+@pytest.mark.parametrize(("word", "verdict"), [("refused", "fail"), ("passed", "ok")])
+def test_gate_is_called_by_what_it_decided_and_not_failed_or_partial(shop, word, verdict):
+    shop.register(1)
+    shop.gate(1, [check("drift", verdict)], word, state="failed" if word == "refused" else "committed")
+    files = shop.publish()
+    run, index = files[f"fraud_gate/{GATE_RUN}/index.html"], files["index.html"]
+    label = "✕ Refused" if word == "refused" else "✓ Committed"
+    assert run.index(label) < run.index("<h1>") and label in index
+    head = run[: run.index("<h1>")]
+    assert "Partial" not in head and "Failed" not in head
+    assert not re.search(
+        "A newer run failed|has committed every stage yet|artial", index[index.index("<main") :]
+    )
+    assert ("fraud@1 was refused by the gate" in index) == (word == "refused")
 
 
 def test_run_that_finds_the_same_evidence_shows_the_decision(shop):

@@ -9,7 +9,8 @@ It is made from the [statement](../store/710_version_statements.ipynb) of the ga
 __all__ = ['LONGEST_SAID', 'GATE_MARKS', 'MOST_CHECKS', 'DECISION_MARKS', 'PANEL_STYLE', 'GATE_PANEL', 'said_shortly',
            'shown_event', 'ShownCheck', 'shown_check', 'shown_checks', 'GateDecision', 'decision_in',
            'decisions_of_runs', 'version_text', 'judged_text', 'checks_text', 'decision_text', 'against_text',
-           'revoked_text', 'exception_text', 'DecisionPanel', 'decision_panel', 'gate_panel', 'stage_decisions']
+           'revoked_text', 'exception_text', 'DecisionPanel', 'decision_panel', 'gate_panel', 'stage_decisions',
+           'judged_run']
 
 # %% ../../nbs/publish/260_decisions.ipynb #a97d47ef
 from collections.abc import Iterable, Iterator
@@ -333,3 +334,15 @@ def stage_decisions(
 ) -> list[GateDecision]:  # those that its page shows
     "The decisions that the page of a stage shows."
     return [one for one in decisions if stage.stage in _stages_from(page, one.stage)]
+
+# %% ../../nbs/publish/260_decisions.ipynb #c59e8fc0
+def judged_run(
+    page: RunPage,  # as its document says
+    decisions: list[GateDecision],  # that were made in it; may be empty
+) -> RunPage:  # the same for a run in which nothing was decided
+    "A run of a gate, called by what it decided."
+    if not decisions:
+        return page
+    is_refusal = page.state == "failed" and decisions[0].event.kind == "refused"
+    state = "refused" if is_refusal else page.state
+    return replace(page, state=state, is_whole=True, judged=decision_text(decisions[0]))

@@ -28,7 +28,14 @@ from msgspec.structs import replace
 from ..care.vouched import vouched_store
 from ..flow.heads import ENDED_WELL, refusal_line
 from ..history.model_events import model_histories
-from .decisions import PANEL_STYLE, GateDecision, decisions_of_runs, gate_panel, stage_decisions
+from mlnb.publish.decisions import (
+    PANEL_STYLE,
+    GateDecision,
+    decisions_of_runs,
+    gate_panel,
+    judged_run,
+    stage_decisions,
+)
 from .frames import render_report, viewer, viewer_name
 from .history import RunPage, StagePage, read_history, unshown_line
 from .layout import Trail, words
@@ -390,14 +397,14 @@ def publish(
     may_replace()
     store, own = vouched_store(project), own_files(project.root)
     documents, damaged = all_runs(store)
-    pages = read_history(project, store, newest, profile, documents)
-    runs = [page for page in pages if is_safe(page)]
+    pages = [page for page in read_history(project, store, newest, profile, documents) if is_safe(page)]
+    histories, shown = model_histories(store, project), {page.run for page in pages}
+    decisions = decisions_of_runs(store, histories, (one for one in documents if one.run in shown))
+    runs = [judged_run(page, decisions.get(page.run, [])) for page in pages]
     site = SiteMap(project, linked_files(project), runs, set(own))
     absent = set(project.pipelines) - {page.pipeline for page in runs}
     unshown = {name: unshown_line(store, name, documents, len(damaged)) for name in absent}
-    histories, shown = model_histories(store, project), {page.run: page for page in runs}
-    models = [shown_model(history, shown) for history in histories]
-    decisions = decisions_of_runs(store, histories, (one for one in documents if one.run in shown))
+    models = [shown_model(history, {page.run: page for page in runs}) for history in histories]
     home = project_name(project.root)
     building = Building(store, home, site, unshown, models=models, decisions=decisions)
     files = site_files(list(project.pipelines), building, own, profile)
