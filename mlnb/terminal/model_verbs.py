@@ -7,8 +7,8 @@ Here nothing goes into production. `champion` and `previous` are moved by the ga
 
 # %% auto #0
 __all__ = ['model_app', 'WhyChanged', 'OWN_ALIASES', 'version_line', 'models_answer', 'model_alone', 'answer_models',
-           'answer_model_show', 'diff_lines', 'answer_model_diff', 'answer_inventory', 'answer_register',
-           'answer_alias', 'answer_revoke']
+           'signature_text', 'answer_model_show', 'diff_lines', 'answer_model_diff', 'answer_inventory',
+           'answer_register', 'answer_alias', 'answer_revoke']
 
 # %% ../../nbs/terminal/220_model_verbs.ipynb #df88fd40
 import csv
@@ -43,8 +43,11 @@ def version_line(
     one: "RegisteredRow",  # a version of it
 ) -> list[Any]:  # a cell for each column
     "A version, as a row of a table."
+    from mlnb.care.vouched import signature_mark
+
     by = ", ".join(said.by for said in one.approvals)
     notes = [f"revoked: {one.revoked}" if one.revoked is not None else "", "rebuilt" if one.rebuilds else ""]
+    notes.append(signature_mark(one.signature, has_keys=False))
     about = [f"{model}@{one.version}", ", ".join(one.aliases), one.created_utc[:16], one.run]
     return [*about, _metrics_shown(one.metrics), by, ", ".join(filter(None, notes))]
 
@@ -93,6 +96,18 @@ def answer_models(
     return models_answer(name)
 
 # %% ../../nbs/terminal/220_model_verbs.ipynb #e08233b5
+def signature_text(
+    one: "RegisteredRow",  # a version of a model
+) -> str:
+    "Who signed a version; without a key nobody, and then nobody else can approve it."
+    from mlnb.care.vouched import SignatureStanding
+
+    said = one.signature
+    if said is None or said.state == "unsigned":
+        return "nobody signed it, so nobody else can approve it: `mlnb audit init` makes a key"
+    return str(SignatureStanding(said.state, said.by, said.project or None))
+
+
 def _show_version(version: "ModelVersion", one: "RegisteredRow", known: KnownInputs) -> None:
     "Say of a version what people ask first."
     declared = version.declared
@@ -102,6 +117,7 @@ def _show_version(version: "ModelVersion", one: "RegisteredRow", known: KnownInp
         ["digest", version.digest],
         ["made by", f"run {version.run}, stage `{version.stage}`, profile `{version.profile}`"],
         ["registered", f"{version.at_utc[:16]} by {version.actor}: {version.reason}"],
+        ["signature", signature_text(one)],
         ["commit", commit],
         ["owner, validator", f"{declared.owner or '–'}, {declared.validator or '–'}"],
         ["use", declared.use or "–"],
