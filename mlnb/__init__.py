@@ -75,6 +75,7 @@ Modules:
 - `mlnb.flow.value_packages`: Packages that a stage uses because of what it loads, though it imports none of them
 - `mlnb.fraud.champion`: The inputs and the model that beat the published figures, written down once
 - `mlnb.fraud.daily`: The same stream of payments, one day at a time, in memory that does not grow with it
+- `mlnb.fraud.exemptions`: How little fraud a payment service must have before it may let payments pass without asking twice
 - `mlnb.fraud.features`: What a transaction looks like beside the habits of its customer and the past of its terminal
 - `mlnb.fraud.model`: Train on payments, log their scores and draw their cards again, without naming a column each time
 - `mlnb.fraud.payments`: What a card payment is, column by column, and which part each column plays
@@ -160,7 +161,7 @@ Modules:
 - `mlnb.models.groups`: Rows fall into groups, and what is known of each row becomes one of nine cells
 - `mlnb.models.input_schema`: The columns that a version of a model learnt from, as they were in its training data
 - `mlnb.models.label_origin`: Do labels tell what happened, or what the champion let happen?
-- `mlnb.models.learnt_inputs`: Are the columns that a model needs there, of the types that it was trained on?
+- `mlnb.models.learnt_inputs`: What a model has seen: which days are new to it, and are its columns as they were in training?
 - `mlnb.models.metrics`: How good is a model that looks for rare cases, and how sure can we be of that figure?
 - `mlnb.models.non_inferiority`: Is a challenger surely not worse than the champion by more than a margin, in every figure that counts?
 - `mlnb.models.predictions`: What was scored, by which model, in which run: written down before anybody knows the answer

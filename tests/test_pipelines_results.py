@@ -444,7 +444,8 @@ def test_editing_prose_and_comments_of_every_stage_runs_nothing(demo_project, ml
                 )
             path.write_text(json.dumps(notebook))
         found = mlnb("status", "--profile", "ci", "--json", cwd=demo_project.root).json["stages"]
-        assert {(s["pipeline"], s["name"]): s["why"] for s in found if s["state"] != "fresh"} == {}
+        stale = [s for s in found if s["state"] != "fresh" and s["pipeline"] in demo_project.runs]
+        assert {(s["pipeline"], s["name"]): s["why"] for s in stale} == {}
     finally:
         for path, data in originals.items():
             path.write_bytes(data)

@@ -7,10 +7,10 @@ over the weeks, and the middle 95 % of the draws are the interval. The same draw
 
 # %% auto #0
 __all__ = ['Figures', 'Week', 'weeks_of', 'weighted_means', 'DrawnValue', 'drawn_values', 'drawn_intervals', 'mean_intervals',
-           'difference_of', 'difference_intervals']
+           'paired_differences', 'difference_intervals']
 
 # %% ../../nbs/models/020_bootstrap.ipynb #7c9ae5fc
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -21,13 +21,14 @@ from mlnb.models.metrics import (
     Interval,
     MetricError,
     Ranking,
+    alert_counts,
+    average_precision_of_counts,
     checked,
     days_of_cards,
     rank,
+    roc_auc_of_counts,
     unit_draws,
-    weighted_average_precision,
     weighted_card_precision,
-    weighted_roc_auc,
 )
 
 # %% ../../nbs/models/020_bootstrap.ipynb #31c2bbcf
@@ -67,10 +68,11 @@ def _week(units, days, labels, scores, names: np.ndarray) -> Week:
 # %% ../../nbs/models/020_bootstrap.ipynb #8355aa49
 def _week_figures(week: Week, weights: np.ndarray, k: int) -> dict[str, float]:
     "The three figures of one week, from the weights of its own units."
+    counts = alert_counts(week.ranking, weights)
     return {
-        "average_precision": weighted_average_precision(week.ranking, weights),
+        "average_precision": average_precision_of_counts(*counts),
         "card_precision": weighted_card_precision(week.by_day, weights, k).mean(),
-        "roc_auc": weighted_roc_auc(week.ranking, weights),
+        "roc_auc": roc_auc_of_counts(*counts),
     }
 
 # %% ../../nbs/models/020_bootstrap.ipynb #e94b8145
@@ -93,6 +95,12 @@ class DrawnValue(NamedTuple):
     value: float  # with each unit once
     drawn: np.ndarray  # one for each draw; NaN where it is undefined
 
+    @property
+    def interval(self) -> Interval:
+        "The middle 95 % of the draws that have a figure."
+        low, high = np.nanpercentile(self.drawn, [2.5, 97.5])
+        return Interval(self.value, float(low), float(high))
+
 
 def drawn_values(
     figures: Figures,  # to be computed again for each draw
@@ -114,13 +122,7 @@ def drawn_intervals(
 ) -> dict[str, Interval]:  # each figure with the middle 95 % of its draws
     "Percentile intervals of several figures (cluster bootstrap)."
     found = drawn_values(figures, n_units, n_resamples, seed)
-    return {name: Interval(one.value, *_middle(one.drawn)) for name, one in found.items()}
-
-
-def _middle(drawn: np.ndarray) -> tuple[float, float]:
-    "Ends of the middle 95 % of the draws that have a figure."
-    low, high = np.nanpercentile(drawn, [2.5, 97.5])
-    return float(low), float(high)
+    return {name: one.interval for name, one in found.items()}
 
 # %% ../../nbs/models/020_bootstrap.ipynb #13d91acc
 def mean_intervals(
@@ -133,17 +135,15 @@ def mean_intervals(
     return drawn_intervals(lambda weights: weighted_means(weeks, weights), n_units, n_resamples, seed)
 
 # %% ../../nbs/models/020_bootstrap.ipynb #26135dd5
-def difference_of(
-    ours: Figures,  # of a model
-    theirs: Figures,  # of another one on the same rows, with the same names
-) -> Figures:  # ours − theirs; above 0 = ours is higher
+def paired_differences(
+    ours: Mapping[str, DrawnValue],  # of a model, from `drawn_values`
+    theirs: Mapping[str, DrawnValue],  # of another one, on the very same draws
+) -> dict[str, DrawnValue]:  # ours − theirs; above 0 = ours is higher
     "Figures of two models, compared in each draw."
-
-    def differences(weights: np.ndarray) -> dict[str, float]:
-        mine, other = ours(weights), theirs(weights)
-        return {name: mine[name] - other[name] for name in mine}
-
-    return differences
+    return {
+        name: DrawnValue(mine.value - theirs[name].value, mine.drawn - theirs[name].drawn)
+        for name, mine in ours.items()
+    }
 
 
 def difference_intervals(
@@ -153,5 +153,8 @@ def difference_intervals(
     seed: int = 0,  # of the draws: the same seed gives the same intervals
 ) -> dict[str, Interval]:  # above 0 = ours is better
     "Differences of two models on the same weeks, with 95 % intervals (paired cluster bootstrap)."
-    figures = difference_of(partial(weighted_means, ours), partial(weighted_means, theirs))
-    return drawn_intervals(figures, ours[0].n_units, n_resamples, seed)
+    both = [
+        drawn_values(partial(weighted_means, weeks), ours[0].n_units, n_resamples, seed)
+        for weeks in (ours, theirs)
+    ]
+    return {name: one.interval for name, one in paired_differences(*both).items()}

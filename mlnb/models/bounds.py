@@ -52,7 +52,8 @@ def bounds_of(
     error = float(drawn.std(ddof=1))
     reach = NormalDist().inv_cdf(1 - level) * error
     low, high = np.quantile(drawn, [level, 1 - level])
-    return Bounds(figure.value, min(low, figure.value - reach), max(high, figure.value + reach), error)
+    ends = min(low, figure.value - reach), max(high, figure.value + reach)
+    return Bounds(figure.value, float(ends[0]), float(ends[1]), error)
 
 # %% ../../nbs/models/120_bounds.ipynb #7a9e2d1c
 def p_value(

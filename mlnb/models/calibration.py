@@ -91,25 +91,36 @@ def _newton_parts(rows: ScoredRows, odds: np.ndarray, line: np.ndarray) -> tuple
 
 def _steps(gradients: np.ndarray, curvatures: np.ndarray) -> np.ndarray:
     "Newton's step of each draw; NaN where there is none."
-    matrices = curvatures.reshape(-1, 2, 2)
-    is_sound = np.abs(np.linalg.det(matrices)) > 1e-12 * np.maximum(matrices[:, 0, 0] ** 2, 1e-300)
-    steps = np.full(gradients.shape, np.nan)
-    steps[is_sound] = np.linalg.solve(matrices[is_sound], gradients[is_sound][:, :, None])[:, :, 0]
-    return steps
+    (up, across), (a, b, _, d) = gradients.T, curvatures.T
+    size = a * d - b**2
+    is_sound = size > 1e-9 * a * d
+    steps = np.stack([d * up - b * across, a * across - b * up], axis=1)
+    return np.divide(steps, size[:, None], out=np.full(steps.shape, np.nan), where=is_sound[:, None])
+
+
+def _fitted_line(rows: ScoredRows, odds: np.ndarray) -> np.ndarray | None:
+    "Intercept and slope of all rows; None when there are none."
+    line = np.array([0.0, 1.0])
+    for _ in range(50):
+        parts = _newton_parts(rows, odds, line)
+        step = _steps(*(one.sum(axis=0)[None] for one in parts))[0]
+        if not np.isfinite(step).all():
+            return None
+        line = line + np.clip(step, -2, 2)
+        if np.abs(step).max() < 1e-8:
+            return line
+    return None
 
 
 def recalibration_slope(
     rows: ScoredRows,  # to be judged
     weights: np.ndarray,  # draws × units: how often each was drawn
-) -> DrawnValue:  # NaN when all scores are the same
+) -> DrawnValue:  # NaN when all scores are the same, or nothing is mixed
     "Slope of a logistic recalibration."
-    odds, line = log_odds(rows.scores), np.array([0.0, 1.0])
-    for _ in range(25):
-        gradients, curvatures = _newton_parts(rows, odds, line)
-        step = _steps(gradients.sum(axis=0)[None], curvatures.sum(axis=0)[None])[0]
-        line = line + np.clip(step, -2, 2)
-        if not np.abs(step).max() > 1e-8:
-            break
+    odds = log_odds(rows.scores)
+    line = _fitted_line(rows, odds)
+    if line is None:
+        return DrawnValue(np.nan, np.full(len(weights), np.nan))
     parts = _newton_parts(rows, odds, line)
     return DrawnValue(float(line[1]), line[1] + _steps(*(weights @ one for one in parts))[:, 1])
 
