@@ -69,7 +69,7 @@ def packages(tmp_path_factory):
 class Shop:
     "A project with a model, and shortcuts for what people do to it."
 
-    def __init__(self, root, packages, model=MODEL):
+    def __init__(self, root, packages=None, model=MODEL):
         self.root = root
         write_notebook(
             root / "nbs/fraud/10_train.ipynb", "md:# Train", "from mlnb import save\nsave('model', 1)"
@@ -82,7 +82,8 @@ class Shop:
         )
         self.declare(model)
         self.store = project_store(self.project)
-        shutil.copytree(packages, self.store.root / "cache", dirs_exist_ok=True)
+        if packages:
+            shutil.copytree(packages, self.store.root / "cache", dirs_exist_ok=True)
 
     def declare(self, model):
         (self.root / "settings.ini").write_text(PIPELINES + model)
@@ -200,7 +201,7 @@ def test_story_is_told_newest_first_with_who_vouches_for_it(shop):
     make_key(shop.store)
     shop.register(1, 2)
     shop.say(2, "refused", against=sha256(b"model 1"), window="e" * 64, reason="worse", actor="anna")
-    shop.say(2, "approved", gate=GATE_KEY, profile="prod", at_utc="2026-01-03T03:00:00+00:00", actor="otto")
+    shop.say(2, "approved", gate="c" * 64, profile="prod", at_utc="2026-01-03T03:00:00+00:00", actor="otto")
     shop.say(1, "revoked", at_utc="2026-01-04T00:00:00+00:00", reason="leaked", actor="otto")
     shop.promote(1)
     shop.promote(2)
@@ -255,7 +256,7 @@ def test_approval_counts_by_its_key_and_another_does_not(shop, tmp_path):
     }
     first = VersionStatement(**about, actor="ben", reason="read it", at_utc="2026-01-03T00:00:00+00:00")
     say_of_version(shop.store, first, lambda document: sign(ben, "version", document, project))
-    shop.say(1, "approved", gate=GATE_KEY, actor="carla", at_utc="2026-01-04T00:00:00+00:00")
+    shop.say(1, "approved", gate="c" * 64, actor="carla", at_utc="2026-01-04T00:00:00+00:00")
     page = shop.publish()[PAGE]
     told = [text_of(row) for row in rows_of(page, "<h2>What happened</h2>")]
     assert told[0].startswith("– Approval, not counted") and "signed the version, too" in told[0]

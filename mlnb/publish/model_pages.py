@@ -376,23 +376,28 @@ MODELS_PAGE = (
 {% endfor %}</dl>
 {% if m.events %}<p class="small">Last: {{ m.events[0].label[2:] }}, {{ m.events[0].version }}, \
 {{ m.events[0].event.at_utc | moment }} by <bdi>{{ m.events[0].event.by }}</bdi></p>{% endif %}
-</section>{% endfor %}</div>"""
+</section>{% endfor %}</div>
+{% if others %}<p class="soft">Versions are kept of what settings.ini no longer declares: \
+{{ others | join(", ") }}.</p>{% endif %}"""
 )
 
 
 def models_page(
     models: list[ShownModel],  # in the order of settings.ini
     home: str,  # name of the project
+    others: Iterable[str] = (),  # models with versions that are not declared
 ) -> str:  # an HTML page for `models/`
     "Make the page that lists all models."
-    body = fill(MODELS_PAGE, models=models)
+    body = fill(MODELS_PAGE, models=models, others=list(others))
     return document(f"Models · {home}", body, [(home, "../index.html"), ("models", None)])
 
 # %% ../../nbs/publish/280_model_pages.ipynb #4e73e597
 MODELS_LINE = """{% if models %}<nav aria-label="Models"><p><a href="models/index.html">Models</a>: \
 {% for m in models %}<a href="models/{{ m.history.name }}/index.html">{{ m.history.name | words }}</a> \
 <span class="state {{ "fail" if m.revoked else "ok" if m.production else "warn" }}">\
-{{ "✕ revoked, in production: " if m.revoked }}{{ m.production or "– nothing in production" }}</span>\
+{% if m.production %}{{ "✕ revoked, in production: " if m.revoked else "★ in production: " }}\
+{{ m.production }}\
+{% else %}– nothing in production{% endif %}</span>\
 {{ ", " if not loop.last }}{% endfor %}</p></nav>
 {% endif %}"""
 
@@ -407,12 +412,14 @@ def models_line(
 def model_files(
     models: list[ShownModel],  # in the order of settings.ini
     home: str,  # name of the project
+    registered: Iterable[str] = (),  # models with versions, declared or not
 ) -> dict[str, str]:  # content by path in the site; empty when none is declared
     "The pages of all models."
     if not models:
         return {}
     pages = {f"models/{one.history.name}/index.html": model_page(one, home) for one in models}
-    return {"models/index.html": models_page(models, home), **pages}
+    others = sorted({*registered} - {one.history.name for one in models})
+    return {"models/index.html": models_page(models, home, others), **pages}
 
 
 def unread_lines(

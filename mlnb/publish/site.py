@@ -53,6 +53,7 @@ from ..store.names import is_name
 from ..store.objects import Store
 from ..store.runs import all_runs, damaged_lines
 from ..store.settings import DEFAULT_PROFILE, Project
+from ..store.versions import registered_models
 
 # %% ../../nbs/publish/310_site.ipynb #e9c46751
 def is_safe(
@@ -149,7 +150,8 @@ def site_files(
     refused = {name: line or building.unshown.get(name, "") for name, line in heads.items()}
     about = (further_pages(own or {}), profile, refused, models_line(building.models))
     index = index_page(names, pages, building.home, *about)
-    return files | model_files(building.models, building.home) | {"index.html": index}
+    models = model_files(building.models, building.home, registered_models(building.store))
+    return files | models | {"index.html": index}
 
 # %% ../../nbs/publish/310_site.ipynb #55fa88fc
 KEPT = ("README.md", ".gitignore", ".gitkeep")  # files of the project that live in the folder
