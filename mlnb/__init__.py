@@ -62,6 +62,7 @@ Modules:
 - `mlnb.flow.problems`: Everything that is wrong with notebooks, graphs, profiles and sources, before anything runs
 - `mlnb.flow.progress`: What a run shows while it works
 - `mlnb.flow.registering`: A new model gets its number when the head moves, and becomes the candidate
+- `mlnb.flow.revocation`: Who gets a model that must not be used is told, whatever he calls it
 - `mlnb.flow.run`: Carry out a plan: what is stale, in order, side by side where it may, and commit each stage as it ends
 - `mlnb.flow.run_document`: What a run says of itself from its first moment to its last, and what it has to remember
 - `mlnb.flow.schedule`: Which stage can be decided next, found without looking at all the others

@@ -2,6 +2,7 @@
 was laid there, altered, taken away, renamed or copied makes one count."""
 
 import json
+import os
 import random
 
 import pytest
@@ -21,7 +22,12 @@ from mlnb.care.repair import repair_documents
 from mlnb.care.signing import distrust, make_key, sign, trust
 from mlnb.care.verify import verify_store
 from mlnb.care.vouched import signer, store_keys
+from mlnb.sharing.pull import pull
+from mlnb.sharing.push import push
+from mlnb.store import crash_points
+from mlnb.store.crash_points import STEPS
 from mlnb.store.descriptions import Artifact
+from mlnb.store.digests import canonical_json
 from mlnb.store.documents import read_json, sealed
 from mlnb.store.errors import IntegrityError
 from mlnb.store.model_settings import model_declared
@@ -210,11 +216,12 @@ def test_version_that_nobody_vouches_for_has_no_second_person(house):
     assert house.who(version) == ["carla"]
 
 
-STEPS = st.lists(st.tuples(st.sampled_from(["ben", "carla"]), st.integers(0, 3)), max_size=6)
+CHANGES = st.lists(st.tuples(st.sampled_from(["ben", "carla"]), st.integers(0, 3)), max_size=6)
 
 
-@settings(max_examples=6, deadline=None)
-@given(steps=STEPS, seed=st.integers(0, 9))
+@pytest.mark.slow
+@settings(max_examples=60, deadline=None)
+@given(steps=CHANGES, seed=st.integers(0, 9))
 def test_of_approvals_and_withdrawals_the_last_of_each_counts_whatever_clocks_say(
     tmp_path_factory, steps, seed
 ):
@@ -266,3 +273,153 @@ def test_refused_statement_is_an_event_once_and_revocation_outlives_its_file(hou
     path.unlink()
     assert why_revoked(house.store, version) is None and "it leaks" in why_not_usable(house.store, version)
     assert why_not_usable(house.store, house.register("d")) is None
+
+
+class Attack:
+    "Somebody who can write to a store, and who wants the second version approved."
+
+    def __init__(self, folder, seed=0):
+        self.house, self.seed = House(folder, ("ben", "carla")), random.Random(seed)
+        self.eve = open_store(folder / "eve")
+        make_key(self.eve)
+        self.first, self.target = self.house.register("b"), self.house.register("d")
+        self.other = self.house.register("d", "other")
+        self.good = read_json(self.house.say(self.first))
+        self.old = read_json(self.house.say(self.target, gate="e" * 64))
+        self.of_other = read_json(self.house.say(self.other))
+        self.root = self.house.store.root
+        self.sound = {path: path.read_bytes() for path in self.root.glob("versions/*/*.json")}
+
+    def place(self, document):
+        said = VersionStatement.from_dict(document)
+        return f"versions/{said.model}/{said.number:06d}.{statement_name(said)}.json"
+
+    def word(self, **about):
+        said = VersionStatement(
+            model="fraud", number=2, digest=self.target.digest, says="approved", gate=GATE, actor="ben"
+        )
+        return replace(said, **about).as_dict()
+
+    def eves(self, document):
+        return sign(self.eve, "version", document, project_id(self.house.store))
+
+    def at(self, document):
+        return {self.place(document): document}
+
+    def version(self, sign_it, **about):
+        plain = replace(self.target, **about).as_dict()
+        return {version_place("fraud", 2): sign_it(plain)}
+
+    def swapped(self):
+        one, two = version_place("fraud", 1), version_place("fraud", 2)
+        return {two: read_json(self.root / one), one: read_json(self.root / two)}
+
+    def kinds(self):
+        "What is laid into the store, by kind: documents by their places."
+        changed = {"number": 2, "digest": self.target.digest, "gate": GATE}
+        anna = self.at(self.house.by("anna")(self.word(actor="anna")))
+        junk = self.seed.randbytes(40).hex()
+        return {
+            "copied": {self.place(self.good).replace("000001", "000002"): self.good},
+            "changed to fit": self.at(self.good | changed),
+            "older gate record": self.at(self.old),
+            "older gate record, changed": self.at(self.old | {"gate": GATE}),
+            "other model": {self.place(self.of_other).replace("other/000001", "fraud/000002"): self.of_other},
+            "other model, changed": self.at(self.of_other | {"model": "fraud", "number": 2}),
+            "stranger": self.at(self.eves(self.word())),
+            "stranger with a name": self.at(self.eves(self.word()) | {"signed_by": "ben"}),
+            "signature of another": self.at(self.word() | {"signed": self.good["signed"]}),
+            "unsigned": self.at(self.word()),
+            "signed by nothing": self.at(self.word() | {"signed": {}}),
+            "signed by junk": self.at(self.word() | {"signed": {"key": junk, "signature": junk}}),
+            "own key": anna,
+            "other project": self.at(self.house.by("ben", "e" * 32)(self.word())),
+            "own key, version of nobody": anna | self.version(dict),
+            "own key, version of a stranger": anna | self.version(self.eves),
+            "version with another digest": self.version(dict, output=self.first.output),
+            "versions exchanged": self.swapped(),
+        }
+
+    def lay(self, documents):
+        for place, document in documents.items():
+            path = self.root / place
+            if path.exists():
+                path.chmod(0o600)
+            path.write_bytes(sealed(path, document))
+
+    def undo(self):
+        for path in self.root.glob("versions/*/*.json"):
+            if path not in self.sound:
+                path.unlink()
+        for path, data in self.sound.items():
+            if not path.exists() or path.read_bytes() != data:
+                path.write_bytes(data)
+
+    def is_counted(self):
+        return bool(self.house.who(self.target))
+
+
+def test_approval_that_was_laid_there_never_counts(tmp_path):
+    attack = Attack(tmp_path)
+    for kind, documents in attack.kinds().items():
+        attack.lay(documents)
+        assert not attack.is_counted(), kind
+        attack.undo()
+    assert attack.house.who(attack.first) == ["ben"] and attack.house.who(attack.other) == ["ben"]
+    attack.house.say(attack.target)
+    assert attack.is_counted()
+
+
+@pytest.mark.slow
+def test_hundred_attacks_here_and_at_a_remote_never_make_an_approval_count(tmp_path):
+    attack = Attack(tmp_path)
+    store, there = attack.house.store, tmp_path / "shared"
+    push(store, str(there))
+    pushed = {path: path.read_bytes() for path in there.glob("versions/*/*.json")}
+    assert len(pushed) == 6  # versions and what was said of them
+    for seed in range(100):
+        attack.seed.seed(seed)
+        kinds = attack.kinds()
+        documents = kinds[attack.seed.choice([*kinds])]
+        attack.lay(documents)
+        path = attack.seed.choice(sorted(attack.root.glob("versions/fraud/*.json")))
+        data, at = path.read_bytes(), attack.seed.randrange(len(path.read_bytes()))
+        bad = (
+            data,
+            data[:at] + data[at + 1 :],
+            data[:at] + b"x" + data[at:],
+            data[:at] + b"x" + data[at + 1 :],
+        )
+        path.chmod(0o600)
+        path.write_bytes(attack.seed.choice(bad))
+        assert not attack.is_counted(), seed
+        attack.undo()
+        for place, document in documents.items():
+            target = there / place
+            target.parent.mkdir(exist_ok=True)
+            target.write_bytes(canonical_json(document))
+        for gone in attack.root.glob("versions/fraud/000002*.json"):
+            gone.unlink()
+        taken = pull(store, str(there))
+        assert taken.refused or taken.versions, seed
+        if (attack.root / version_place("fraud", 2)).exists():
+            assert not attack.is_counted(), seed
+        for path in there.glob("versions/*/*.json"):
+            path.unlink()
+        for path, data in pushed.items():
+            path.write_bytes(data)
+        attack.undo()
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_who_is_killed_while_approving_has_approved_or_not_and_can_do_so_again(house, step):
+    version = house.register()
+    if (pid := os.fork()) == 0:
+        crash_points.visits.clear()
+        os.environ["MLNB_CRASH"] = f"version.{step}"
+        house.say(version)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -9
+    assert house.who(version) in ([], ["ben"]) and verify_store(house.store).clean
+    house.say(version)
+    assert house.who(version) == ["ben"] and house.heard(version).refused == []

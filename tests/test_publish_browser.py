@@ -12,6 +12,7 @@ import urllib.request
 import warnings
 
 import pytest
+from test_publish_models import GATE_RUN, LIST, PAGE, Shop, check
 
 from mlnb.publish.frames import render_report, viewer, viewer_name
 from mlnb.publish.ledger import Ledger
@@ -420,3 +421,19 @@ def test_page_with_pictures_colours_and_notes_shows_them_and_nothing_acts(browse
     ) == ["d"]
     assert browser.everywhere("window.attacked === undefined && document.title.startsWith('T')") == [True]
     assert browser.fetched() == [] and browser.messages == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [1280, 390])
+def test_pages_of_models_and_gates_fit_run_nothing_and_keep_their_style(browser, tmp_path, width):
+    shop = Shop(tmp_path / "shop")
+    shop.register(*range(1, 4), actor="anna" * 40, reason=HOSTILE)
+    shop.gate(3, [check(f"average_precision_{n}", "fail", reason=HOSTILE * 5) for n in range(9)], "refused")
+    shop.say(2, "revoked", reason="w" * 500, actor=HOSTILE)
+    shop.promote(2, HOSTILE)
+    shop.publish()
+    for path in ("index.html", LIST, PAGE, f"fraud_gate/{GATE_RUN}/index.html"):
+        browser.open((shop.project.reports / path).as_uri(), width)
+        assert browser.everywhere("document.scrollingElement.scrollWidth <= innerWidth") == [True], path
+        assert browser.everywhere("window.attacked === undefined") == [True]
+        assert (browser.fetched(), browser.messages) == ([], []), path

@@ -10,6 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from mlnb.care.gc import collect
+from mlnb.care.repair import repair_documents
 from mlnb.care.roots import Retention
 from mlnb.care.signing import make_key, trust
 from mlnb.care.verify import verify_store
@@ -355,3 +356,31 @@ def test_numbers_end(store, monkeypatch):
 @pytest.mark.parametrize("root", ["/home/ana/store", "/versions/refs/records", "/runs/versions/store"])
 def test_place_of_a_document_is_the_same_whatever_things_are_called(place, root):
     assert place_in_store(f"{root}/{place}") == place
+
+
+@pytest.mark.parametrize("which", ["version", "statement"])
+@pytest.mark.parametrize("how", ["damaged", "misplaced"])
+def test_bad_file_among_the_versions_stays_here_and_keeps_nothing_else_back(tmp_path, which, how):
+    ana, url = open_store(tmp_path / "ana"), f"{tmp_path}/shared"
+    make_key(ana)
+    first, second = (register_version(ana, model(ana, n), signer(ana, "version")).version for n in range(2))
+    about = {"model": "fraud", "digest": first.digest, "says": "approved"}
+    said = [
+        say_of_version(ana, VersionStatement(**about, number=1, reason=why), signer(ana, "version"))
+        for why in ("wide margins", "well calibrated")
+    ]
+    bad = said[0] if which == "statement" else ana.root / version_place("fraud", second.number)
+    if how == "damaged":
+        bad.chmod(0o600)
+        bad.write_bytes(bad.read_bytes().replace(b"fraud", b"fraUd", 1))
+    else:
+        bad = bad.rename(bad.with_name(bad.name.replace("00000", "00004")))
+    place = bad.relative_to(ana.root).as_posix()
+    sent = push(ana, url)
+    assert [(one.path, one.reason) for one in sent.left_out] == [(place, how)] and sent.versions == 3
+    assert sent.exit_code == (5 if how == "damaged" else 3)
+    if how == "damaged":
+        assert "move it away and `mlnb pull` it" in sent.left_out[0].message
+    else:
+        assert repair_documents(ana, verify_store(ana).damaged).told_again[0].file == place
+        assert push(ana, url).left_out == []

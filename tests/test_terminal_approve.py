@@ -7,21 +7,24 @@ import json
 import re
 import signal
 
+import nbformat
 import pytest
 from msgspec.structs import replace
+from nbformat.v4 import new_code_cell, new_notebook
 
 from mlnb.care.approvals import approvals_that_count
 from mlnb.care.audit import events
 from mlnb.care.signing import key_path, make_key, parse_keys
 from mlnb.care.vouched import signer, store_keys
 from mlnb.cli import ENDING, run_command
+from mlnb.flow.session import find_by_hand, session_by_hand
 from mlnb.store.descriptions import Artifact
-from mlnb.store.documents import sealed
+from mlnb.store.documents import read_json, sealed
 from mlnb.store.model_settings import model_declared
 from mlnb.store.objects import open_store, put
 from mlnb.store.record import Record
 from mlnb.store.records import commit
-from mlnb.store.refs import move_ref
+from mlnb.store.refs import actor, move_ref
 from mlnb.store.version_statements import VersionStatement, say_of_version
 from mlnb.store.versions import ModelVersion, register_version, version_place
 
@@ -38,6 +41,7 @@ artifact = fraud/model
 gate = fraud_gate
 protected = production
 """
+KERNEL = {"kernelspec": {"name": "python3", "language": "python", "display_name": "Python 3"}}
 RUN = "20260101-120000-aa"
 GATE = {"first": "c" * 64, "second": "d" * 64}
 SAID = model_declared({"artifact": "fraud/model", "gate": "fraud_gate"})
@@ -217,6 +221,7 @@ def test_who_has_no_key_or_a_version_that_nobody_signed_is_told_what_makes_one(p
     assert ben.mlnb("approve", "fraud@1")[0] == 0 and ben.who(version) != []
     unsigned = anna.register("b", signed=False)
     anna.judge(unsigned)
+    assert anna.mlnb("model", "show", "fraud@2")[1]["signature"]["state"] == "unsigned"
     why, mends = refusal(anna, "fraud@2")
     assert "nobody vouches for fraud@2 itself" in why and mends == [
         "mlnb audit init",
@@ -248,3 +253,54 @@ def test_version_at_the_place_of_another_is_damage_wherever_it_is_asked_for(peop
     for words in (("approve", "fraud@2"), ("approve", "fraud@1"), ("model", "fraud")):
         code, said, _ = ben.mlnb(*words)
         assert code == 5 and "says that it belongs elsewhere" in said["problems"][0]["message"]
+
+
+def test_revoked_model_says_so_by_whatever_name_it_is_got_or_loaded(people):
+    anna, ben = people
+    version = shared(people)
+    for one in people:
+        with (one.root / "settings.ini").open("a") as file:
+            file.write("[pipeline.score]\nnotebooks = score\n")
+        (one.root / "score").mkdir()
+        written = {
+            "fraud/10_train": "save('model', 1)",
+            "score/10_score": "save('n', load('fraud/model@shadow'))",
+        }
+        for name, code in written.items():
+            cells = [new_code_cell("from mlnb import load, save"), new_code_cell(code)]
+            nbformat.write(new_notebook(cells=cells, metadata=KERNEL), one.root / f"{name}.ipynb")
+        assert one.mlnb("model", "alias", "fraud@1", "shadow")[0] == 0
+    assert anna.mlnb("model", "revoke", "fraud@1", "--reason", "it leaks")[0] == anna.mlnb("push")[0] == 0
+    assert "revoked" not in ben.mlnb("run", "score", "-n")[2] and ben.mlnb("pull")[0] == 0
+    for one in people:
+        said = f"fraud@1 was revoked by {actor()}: it leaks"
+        for name in ("1", "shadow", version.digest[:12], version.digest):
+            code, found, err = one.mlnb("get", f"fraud/model@{name}")
+            assert code == 0 and said in err and said in found["line"], name
+        assert said in one.mlnb("run", "score", "-n")[2]
+        with contextlib.chdir(one.root / "score"), contextlib.redirect_stdout(io.StringIO()) as out:
+            session = session_by_hand()
+            find_by_hand(session, "fraud/model@shadow")
+        assert said in out.getvalue()
+        for words in (("model", "fraud"), ("model", "show", "fraud@1")):
+            assert "it leaks" in json.dumps(one.mlnb(*words)[1])
+
+
+def test_newer_refusal_is_told_and_a_decision_that_nobody_signed_is_not_approved(people):
+    anna, ben = people
+    version = shared(people)
+    anna.judge(version, "second", "refused")
+    assert anna.mlnb("push")[0] == ben.mlnb("pull")[0] == 0
+    code, said, err = ben.mlnb("approve", "fraud@1")
+    assert (code, said["gate"]) == (0, GATE["first"]) and "has refused fraud@1 since then" in err
+    second = anna.register("b")
+    path = anna.judge(second)
+    path.chmod(0o600)
+    path.write_bytes(sealed(path, {k: v for k, v in read_json(path).items() if k != "signed"}))
+    away = key_path(anna.store).rename(anna.root / "lost")
+    make_key(anna.store)
+    why, mends = refusal(anna, "fraud@2")
+    assert "what the gate decided of fraud@2 does not count: nobody signed it" in why
+    away.rename(key_path(anna.store))
+    assert mends[-1] == "mlnb push --sign-unsigned" and anna.mlnb(*mends[-1].split()[1:])[0] == 0
+    assert ben.mlnb("pull")[0] == 0 and ben.mlnb("approve", "fraud@2")[0] == 0

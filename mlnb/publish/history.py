@@ -93,6 +93,7 @@ class RunPage(Struct, frozen=True):
     is_whole: bool = True  # whether all was committed, under the profile's own values
     is_complete: bool = True  # whether it was asked for all stages that it shows
     is_others: bool = False  # whether somebody else started it than the head
+    judged: str = ""  # what a gate decided in it, one sentence
 
     def verdicts(self) -> list[ShownVerdict]:
         return [v for s in self.stages for v in s.verdicts]

@@ -7,20 +7,21 @@ Texts of people, such as reasons and names, are escaped, shortened when they are
 
 # %% auto #0
 __all__ = ['EVENT_MARKS', 'MOST_FIGURES', 'NEWEST_SHOWN', 'STORY_STYLE', 'TOP', 'MODEL_PAGE', 'MODELS_PAGE', 'MODELS_LINE',
-           'event_about', 'run_links', 'StoryRow', 'story_row', 'figures_text', 'commit_text', 'VersionLine',
-           'version_lines', 'production_text', 'revoked_champion', 'review_text', 'declared_facts', 'ShownModel',
-           'shown_model', 'model_page', 'models_page', 'models_line', 'model_files', 'unread_lines']
+           'event_mark', 'event_about', 'run_links', 'StoryRow', 'story_row', 'figures_text', 'commit_text',
+           'VersionLine', 'version_lines', 'production_text', 'revoked_champion', 'review_text', 'declared_facts',
+           'ShownModel', 'shown_model', 'model_page', 'models_page', 'models_line', 'model_files', 'unread_lines']
 
 # %% ../../nbs/publish/280_model_pages.ipynb #7c4b8e61
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import date
 
 from markupsafe import Markup
 from msgspec import Struct
 
-from ..history.model_events import GATE_WORDS, ModelEvent, ModelHistory
+from ..history.decisions import DECIDED
+from ..history.model_events import ModelEvent, ModelHistory
 from ..history.models import groups_text, is_overdue
-from .decisions import said_shortly, version_text
+from .decisions import said_shortly, shown_event, version_text
 from .history import RunPage
 from .layout import document, fill, metric_text, words
 from .overview import stage_href
@@ -40,7 +41,18 @@ EVENT_MARKS = {
     "revoked": ("fail", "✕ Revoked"),
     "champion": ("ok", "★ Went into production"),
 }  # look and label by kind
-_BACK = ("warn", "↩ Came back into production")
+_BACK = ("warn", "↩ Rolled back to")
+_UNCOUNTED = {"approved": ("warn", "– Approval, not counted"), "rebuilt": ("warn", "– Rebuild, not counted")}
+
+
+def event_mark(
+    event: ModelEvent,  # that happened to a model
+) -> tuple[str, str]:  # look and label
+    "What happened, in a word or two; what does not count is not written like good news."
+    if event.is_back:
+        return _BACK
+    usual = EVENT_MARKS[event.kind]
+    return _UNCOUNTED.get(event.kind, usual) if event.doubt else usual
 
 
 def event_about(
@@ -50,14 +62,15 @@ def event_about(
     "What else is to be known of an event."
     said = event.said
     if said is None:
-        return ""
+        return event.doubt
     against = (
         f"against {version_text(history, said.against)}" if said.against else "no champion to compare with"
     )
-    parts = [against] if event.kind in GATE_WORDS else []
-    parts += [f"decision {event.nth} on its data"] if event.nth else []
+    parts = [against] if event.kind in DECIDED else []
+    parts += [f"judgement {event.nth} on its data"] if event.nth else []
     parts += [f"under profile {said.profile}"] if said.profile else []
     parts += [f"the first output that differed: {said_shortly(said.first)}"] if said.first else []
+    parts += [f"does not count: {said_shortly(event.doubt)}"] if event.doubt else []
     return ", ".join(parts)
 
 # %% ../../nbs/publish/280_model_pages.ipynb #837dfa38
@@ -84,7 +97,6 @@ class StoryRow(Struct, frozen=True, kw_only=True):
     version: str  # as people write it
     anchor: str  # where the version is on the page; empty = nowhere
     about: str  # what kind and reason do not say
-    reason: str  # shortened
     links: dict[str, str]  # address by text
 
 
@@ -94,16 +106,15 @@ def story_row(
     pages: Mapping[str, RunPage],  # of runs, by id
 ) -> StoryRow:
     "A line of the story."
-    look, label = _BACK if event.is_back else EVENT_MARKS[event.kind]
+    look, label = event_mark(event)
     known = event.number in history.signatures
     return StoryRow(
-        event=event,
+        event=shown_event(event),
         look=look,
         label=label,
         version=f"{history.name}@{event.number}" if event.number else version_text(history, event.digest),
         anchor=f"#v{event.number}" if known else "",
         about=event_about(history, event),
-        reason=said_shortly(event.reason),
         links=run_links(event.run, pages),
     )
 
@@ -141,21 +152,18 @@ class VersionLine(Struct, frozen=True, kw_only=True):
     aliases: list[str]  # that mean it now
     revoked: str | None  # why it must not be used, shortened
     decision: tuple[str, str] | None  # look and label of what a gate said last
-    approved: list[str]  # by whom, without those who withdrew
-    rebuilds: list[str]  # by whom
+    by: str  # who registered it, shortened
+    approved: list[str]  # by whom, as far as it counts
+    rebuilds: list[str]  # by whom, likewise
     signature: str  # who vouches for it
     commit: str
     figures: list[tuple[str, str]]  # name and value
     href: str | None  # where its run has a page
 
 
-def _approvers(said: Sequence[ModelEvent]) -> list[str]:
-    "Who approved a version, the newest first, without those who withdrew and those nobody vouches for."
-    last = {one.signature: one for one in reversed(said)}
-    standing = [
-        one for one in last.values() if one.kind == "approved" and one.signature.startswith("signed by")
-    ]
-    return [one.by for one in reversed(standing)]
+def _counted_people(events: Iterable[ModelEvent]) -> list[str]:
+    "Who said something that counts, each once."
+    return list(dict.fromkeys(said_shortly(one.by) for one in events if not one.doubt))
 
 
 def version_lines(
@@ -163,8 +171,8 @@ def version_lines(
     pages: Mapping[str, RunPage],  # of runs, by id
 ) -> list[VersionLine]:  # the newest first
     "Every version of a model."
-    judged, revoked = history.events_of(*GATE_WORDS), history.events_of("revoked")
-    said, rebuilds = history.events_of("approved", "withdrawn"), history.events_of("rebuilt")
+    judged, revoked = history.events_of(*DECIDED), history.events_of("revoked")
+    approved, rebuilds = history.events_of("approved"), history.events_of("rebuilt")
 
     def line(version: ModelVersion) -> VersionLine:
         n = version.number
@@ -173,8 +181,9 @@ def version_lines(
             aliases=[alias for alias, digest in history.aliases.items() if digest == version.digest],
             revoked=said_shortly(revoked[n][0].reason) if n in revoked else None,
             decision=EVENT_MARKS[judged[n][0].kind] if n in judged else None,
-            approved=_approvers(said.get(n, [])),
-            rebuilds=[one.by for one in rebuilds.get(n, [])],
+            by=said_shortly(version.actor),
+            approved=_counted_people(approved.get(n, [])),
+            rebuilds=_counted_people(rebuilds.get(n, [])),
             signature=history.signatures[n],
             commit=commit_text(version),
             figures=figures_text(version),
@@ -197,9 +206,9 @@ def revoked_champion(
 ) -> str:  # a sentence; empty when there is nothing to say
     "Why the version in production must not be there."
     number = history.numbers.get(history.aliases.get("champion", ""), 0)
-    found = history.events_of("revoked").get(number, [])
+    found = [shown_event(one) for one in history.events_of("revoked").get(number, [])]
     why = f"{history.name}@{number} is in production, and was revoked by {found[0].by}: " if found else ""
-    return why + said_shortly(found[0].reason) if found else ""
+    return why + found[0].reason if found else ""
 
 
 def review_text(
@@ -233,10 +242,11 @@ def declared_facts(
 NEWEST_SHOWN = 50  # lines of a table that are not folded
 STORY_STYLE = (
     "table.story th[scope=row] { width: auto; white-space: nowrap; } table.story .when { min-width: 9rem; } "
-    "table.story td.long { min-width: 13rem; } table.story time { white-space: nowrap; }"
+    "table.story td.long { min-width: 13rem; } table.story .who { min-width: 7.5rem; } "
+    "table.story time { white-space: nowrap; }"
 )  # what a page of a model needs beside the common style
 TOP = """{% macro top(m) %}{% if m.revoked %}<div class="banner fail"><p dir="auto">\
-<strong>✕ Revoked.</strong> {{ m.revoked }}</p></div>{% endif %}
+<strong>✕ Revoked.</strong> {{ m.revoked | sentence }}</p></div>{% endif %}
 {% if m.review %}<div class="banner warn"><p><strong>! Review overdue.</strong> {{ m.review }}</p></div>\
 {% endif %}{% if m.history.damaged %}<div class="banner fail">\
 <p><strong>✕ Some of what was written down cannot be read.</strong></p><ul>
@@ -266,8 +276,9 @@ MODEL_PAGE = (
 <td class="name"><span class="state {{ r.look }}">{{ r.label }}</span></td>\
 <td>{% if r.anchor %}<a href="{{ r.anchor }}">{{ r.version }}</a>{% else %}{{ r.version }}{% endif %}</td>\
 <td>{{ r.event.at_utc | moment }}</td>\
-<td><bdi>{{ r.event.by }}</bdi><div class="soft small"><bdi>{{ r.event.signature }}</bdi></div></td>\
-<td class="long"><div dir="auto">{{ r.reason | sentence }}</div>\
+<td class="who"><bdi>{{ r.event.by }}</bdi>\
+<div class="soft small"><bdi>{{ r.event.signature }}</bdi></div></td>\
+<td class="long"><div dir="auto">{{ r.event.reason | sentence }}</div>\
 {% if r.about %}<span class="soft small">{{ r.about }}</span>{% endif %}</td>\
 <td class="name">{% for text, href in r.links.items() %}<a href="{{ href }}">{{ text }}</a>\
 {{ ", " if not loop.last }}{% endfor %}</td></tr>
@@ -287,7 +298,7 @@ first version.</p>{% endif %}
 <span class="small" dir="auto">{{ v.revoked }}</span> {% endif %}\
 {% for alias in v.aliases %}<span class="state">{{ alias }}</span> {% endfor %}\
 {% if v.decision %}<span class="state {{ v.decision[0] }}">{{ v.decision[1] }}</span>{% endif %}</td>\
-<td class="when">{{ v.version.at_utc | moment }} by <bdi>{{ v.version.actor }}</bdi>, \
+<td class="when">{{ v.version.at_utc | moment }} by <bdi>{{ v.by }}</bdi>, \
 <span class="soft small"><bdi>{{ v.signature }}</bdi></span>, \
 {% if v.href %}<a href="{{ v.href }}">run</a>{% else %}run {{ v.version.run }}{% endif %}</td>\
 <td class="when">{% for name, text in v.figures %}<div>{{ name }} {{ text }}</div>{% endfor %}</td>\
@@ -365,23 +376,28 @@ MODELS_PAGE = (
 {% endfor %}</dl>
 {% if m.events %}<p class="small">Last: {{ m.events[0].label[2:] }}, {{ m.events[0].version }}, \
 {{ m.events[0].event.at_utc | moment }} by <bdi>{{ m.events[0].event.by }}</bdi></p>{% endif %}
-</section>{% endfor %}</div>"""
+</section>{% endfor %}</div>
+{% if others %}<p class="soft">Versions are kept of what settings.ini no longer declares: \
+{{ others | join(", ") }}.</p>{% endif %}"""
 )
 
 
 def models_page(
     models: list[ShownModel],  # in the order of settings.ini
     home: str,  # name of the project
+    others: Iterable[str] = (),  # models with versions that are not declared
 ) -> str:  # an HTML page for `models/`
     "Make the page that lists all models."
-    body = fill(MODELS_PAGE, models=models)
+    body = fill(MODELS_PAGE, models=models, others=list(others))
     return document(f"Models · {home}", body, [(home, "../index.html"), ("models", None)])
 
 # %% ../../nbs/publish/280_model_pages.ipynb #4e73e597
 MODELS_LINE = """{% if models %}<nav aria-label="Models"><p><a href="models/index.html">Models</a>: \
 {% for m in models %}<a href="models/{{ m.history.name }}/index.html">{{ m.history.name | words }}</a> \
 <span class="state {{ "fail" if m.revoked else "ok" if m.production else "warn" }}">\
-{{ "✕ revoked, in production: " if m.revoked }}{{ m.production or "– nothing in production" }}</span>\
+{% if m.production %}{{ "✕ revoked, in production: " if m.revoked else "★ in production: " }}\
+{{ m.production }}\
+{% else %}– nothing in production{% endif %}</span>\
 {{ ", " if not loop.last }}{% endfor %}</p></nav>
 {% endif %}"""
 
@@ -396,12 +412,14 @@ def models_line(
 def model_files(
     models: list[ShownModel],  # in the order of settings.ini
     home: str,  # name of the project
+    registered: Iterable[str] = (),  # models with versions, declared or not
 ) -> dict[str, str]:  # content by path in the site; empty when none is declared
     "The pages of all models."
     if not models:
         return {}
     pages = {f"models/{one.history.name}/index.html": model_page(one, home) for one in models}
-    return {"models/index.html": models_page(models, home), **pages}
+    others = sorted({*registered} - {one.history.name for one in models})
+    return {"models/index.html": models_page(models, home, others), **pages}
 
 
 def unread_lines(

@@ -237,7 +237,9 @@ INDEX = """<div class="head"><h1>{{ home }}</h1>
 def failure(
     page: RunPage,  # of a run
 ) -> str:  # empty when no stage failed
-    "The first stage that failed, and why."
+    "The first stage that failed, and why; of a gate, that it refused."
+    if page.judged:
+        return page.judged if page.state == "refused" else ""
     failed = next((stage for stage in page.stages if stage.state == "failed"), None)
     return f"{words(failed.name).capitalize()} failed: {failed.error}" if failed else ""
 
@@ -246,6 +248,8 @@ def stale_stages(
     page: RunPage,  # of a run
 ) -> str:  # empty when all stages are current
     "The stages that are no longer current, and the command that mends it; none brings back what was erased."
+    if page.judged:
+        return ""
     erased = [stage for stage in page.stages if stage.state != "failed" and ERASED in stage.error]
     gone = [words(stage.name) for stage in erased]
     others = [stage for stage in page.stages if stage not in erased]
@@ -284,8 +288,9 @@ def card_run(
     of_profile = [page for page in pages if page.profile == profile]
     alike = [page for page in of_profile if page.is_head]
     heads = sorted(alike, key=lambda page: (not page.is_complete, page.is_others))
-    if heads:
-        return heads[0], ""
+    judged = [page for page in pages if page.judged]
+    if heads or judged:
+        return [*judged, *heads][0], ""
     committed = [page for page in pages if page.state == "committed"]
     plain = [page for page in committed if not page.experiment]
     under = [page for page in plain if page.profile == profile]
@@ -302,6 +307,8 @@ def newer_text(
     profile: str,  # that is published
 ) -> str:  # one sentence for readers
     "What a newer run is."
+    if page.judged:
+        return f"A newer judgement: {page.judged}"
     kind, _, tried = page.experiment.partition(": ")
     under = f" under profile `{page.profile}`" if page.profile != profile else ""
     whose = " of somebody else" if page.is_others else ""

@@ -167,6 +167,7 @@ STATES = {
     "committed": ("ok", "✓ Committed"),
     "cached": ("ok", "✓ Committed earlier"),
     "failed": ("fail", "✕ Failed"),
+    "refused": ("fail", "✕ Refused"),
     "stale": ("warn", "! Stale"),
     "cancelled": ("warn", "! Cancelled"),
     "skipped": ("", "– Skipped"),

@@ -28,7 +28,14 @@ from msgspec.structs import replace
 from ..care.vouched import vouched_store
 from ..flow.heads import ENDED_WELL, refusal_line
 from ..history.model_events import model_histories
-from .decisions import PANEL_STYLE, GateDecision, decisions_of_runs, gate_panel, stage_decisions
+from mlnb.publish.decisions import (
+    PANEL_STYLE,
+    GateDecision,
+    decisions_of_runs,
+    gate_panel,
+    judged_run,
+    stage_decisions,
+)
 from .frames import render_report, viewer, viewer_name
 from .history import RunPage, StagePage, read_history, unshown_line
 from .layout import Trail, words
@@ -46,6 +53,7 @@ from ..store.names import is_name
 from ..store.objects import Store
 from ..store.runs import all_runs, damaged_lines
 from ..store.settings import DEFAULT_PROFILE, Project
+from ..store.versions import registered_models
 
 # %% ../../nbs/publish/310_site.ipynb #e9c46751
 def is_safe(
@@ -142,7 +150,8 @@ def site_files(
     refused = {name: line or building.unshown.get(name, "") for name, line in heads.items()}
     about = (further_pages(own or {}), profile, refused, models_line(building.models))
     index = index_page(names, pages, building.home, *about)
-    return files | model_files(building.models, building.home) | {"index.html": index}
+    models = model_files(building.models, building.home, registered_models(building.store))
+    return files | models | {"index.html": index}
 
 # %% ../../nbs/publish/310_site.ipynb #55fa88fc
 KEPT = ("README.md", ".gitignore", ".gitkeep")  # files of the project that live in the folder
@@ -390,14 +399,14 @@ def publish(
     may_replace()
     store, own = vouched_store(project), own_files(project.root)
     documents, damaged = all_runs(store)
-    pages = read_history(project, store, newest, profile, documents)
-    runs = [page for page in pages if is_safe(page)]
+    pages = [page for page in read_history(project, store, newest, profile, documents) if is_safe(page)]
+    histories, shown = model_histories(store, project), {page.run for page in pages}
+    decisions = decisions_of_runs(store, histories, (one for one in documents if one.run in shown))
+    runs = [judged_run(page, decisions.get(page.run, [])) for page in pages]
     site = SiteMap(project, linked_files(project), runs, set(own))
     absent = set(project.pipelines) - {page.pipeline for page in runs}
     unshown = {name: unshown_line(store, name, documents, len(damaged)) for name in absent}
-    histories, shown = model_histories(store, project), {page.run: page for page in runs}
-    models = [shown_model(history, shown) for history in histories]
-    decisions = decisions_of_runs(store, histories, (one for one in documents if one.run in shown))
+    models = [shown_model(history, {page.run: page for page in runs}) for history in histories]
     home = project_name(project.root)
     building = Building(store, home, site, unshown, models=models, decisions=decisions)
     files = site_files(list(project.pipelines), building, own, profile)

@@ -10,6 +10,8 @@ __all__ = ['versions_to_send', 'statements_to_send', 'take_versions']
 
 # %% ../../nbs/sharing/070_shared_versions.ipynb #26e3c668
 from collections.abc import Collection
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from ..care.approvals import note_statement
@@ -49,6 +51,18 @@ def _digest_there(exchange: Exchange, path: str) -> str | None:
         return None
 
 
+def _why_unread(root: Path, file: Path, kind: type[ModelVersion | VersionStatement]) -> NotSent | None:
+    "Why nobody can say what a file among the versions means; None for a whole one in its place."
+    path = file.relative_to(root).as_posix()
+    if is_misplaced(root, file):
+        return NotSent(path, "misplaced", "not sent: it does not belong where it lies in the store")
+    try:
+        read_document(file, kind)
+    except IntegrityError as error:
+        return NotSent(path, "damaged", f"not sent: {error.message}; {error.mend}")
+    return None
+
+
 def versions_to_send(
     exchange: Exchange,  # whose store has them
 ) -> tuple[dict[str, dict[str, Any]], list[NotSent]]:  # by path at the remote, signed; others
@@ -58,10 +72,8 @@ def versions_to_send(
     left_out: list[NotSent] = []
     for file in version_files(root):
         path = file.relative_to(root).as_posix()
-        if is_misplaced(root, file):
-            left_out.append(
-                NotSent(path, "misplaced", "not sent: it does not belong where it lies in the store")
-            )
+        if unread := _why_unread(root, file, ModelVersion):
+            left_out.append(unread)
             continue
         version = read_document(file, ModelVersion)
         if not exchange.wants(version.declared.pipeline):
@@ -81,6 +93,9 @@ def statements_to_send(
     "The statements about versions that can be pushed."
     root, found, left_out = exchange.store.root, dict[str, dict[str, Any]](), list[NotSent]()
     for file in statement_files(root):
+        if unread := _why_unread(root, file, VersionStatement):
+            left_out.append(unread)
+            continue
         path, written = file.relative_to(root).as_posix(), read_json(file)
         said = VersionStatement.from_dict(written, path)
         standing = standing_in(exchange, "version", written)
@@ -94,9 +109,13 @@ def statements_to_send(
 
 
 def _is_wanted(exchange: Exchange, said: VersionStatement) -> bool:
-    "Whether the pipeline of a version is asked for, as far as that version is here."
-    version = read_version(exchange.store, said.model, said.number)
-    return exchange.pipelines is None or (version is not None and exchange.wants(version.declared.pipeline))
+    "Whether the pipeline of a version is asked for, as far as that version is here and can be read."
+    if exchange.pipelines is None:
+        return True
+    with suppress(IntegrityError):
+        version = read_version(exchange.store, said.model, said.number)
+        return version is not None and exchange.wants(version.declared.pipeline)
+    return False
 
 # %% ../../nbs/sharing/070_shared_versions.ipynb #003b7102
 def _take_version(exchange: Exchange, path: str) -> bool:
