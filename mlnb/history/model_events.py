@@ -17,7 +17,7 @@ from typing import NamedTuple, TypeVar
 
 from msgspec import Struct
 
-from ..care.approvals import approvals_that_count, rebuilds_that_count
+from ..care.approvals import all_said, counted_approvals, counted_rebuilds
 from ..care.audit import events
 from ..care.signing import parse_keys
 from ..care.vouched import Keys, SignatureStanding, keys_known, signature_mark, standing_at, why_refused
@@ -154,7 +154,8 @@ _UNKNOWN = "a document beside the version, or the version itself, cannot be read
 
 def _doubts_about(store: Store, version: ModelVersion, keys: Keys) -> dict[str, str]:
     "Why some of what was said of a version does not count, by file."
-    heard = (approvals_that_count(store, version, None, keys), rebuilds_that_count(store, version, keys))
+    said = all_said(store, version, keys)
+    heard = (counted_approvals(said), counted_rebuilds(said))
     return {one.file: one.why for of in heard for one in of.refused if one.says != "differs"}
 
 
