@@ -87,16 +87,12 @@ examined: setup
 test-all: examined site  ## `test` with the slow batteries
 	@$(PYTEST) -m "slow or not slow"
 
-check: test pipelines-ci  ## all that CI runs: `test`, then the four pipelines and the site under the profile `ci`
+check: test pipelines-ci  ## all that CI runs: `test`, then the pipelines, the gate and the site under the profile `ci`
 
 pipelines-ci: setup
-	@$(BIN)/mlnb run fraud --profile ci
-	@$(BIN)/mlnb run score --profile ci
-	@$(BIN)/mlnb run monitor --profile ci
-	@$(BIN)/mlnb run employment --profile ci
-	@MLNB_PROFILE=ci $(BIN)/mlnb publish
+	@$(BIN)/python scripts/pipelines_ci.py
 
-demo: setup  ## run the four pipelines, build the site and say what came out
+demo: setup  ## run the pipelines, let the gate decide, build the site and say what came out
 	@$(BIN)/python scripts/demo.py
 
 bench: setup  ## measure side by side with peers

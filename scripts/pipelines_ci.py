@@ -30,12 +30,13 @@ def settings_for_ci(
 
 def copy_for_ci(
     root: Path,  # folder of the copy; its store stays, so that what is fresh is not run again
+    folders: tuple[str, ...] = COPIED,  # below the project
 ) -> None:
     "Copy what a project is made of."
     root.mkdir(parents=True, exist_ok=True)
     text = (REPOSITORY / "settings.ini").read_text(encoding="utf-8")
     (root / "settings.ini").write_text(settings_for_ci(text), encoding="utf-8")
-    for folder in COPIED:
+    for folder in folders:
         shutil.rmtree(root / folder, ignore_errors=True)
         shutil.copytree(
             REPOSITORY / folder, root / folder, ignore=shutil.ignore_patterns(".ipynb_checkpoints")

@@ -29,6 +29,7 @@ from mlnb.store.model_settings import model_declared
 from mlnb.store.objects import open_store, put
 from mlnb.store.record import Record
 from mlnb.store.records import commit
+from mlnb.store.settings import read_project
 from mlnb.store.version_statements import (
     VersionStatement,
     inputs_said,
@@ -165,7 +166,7 @@ def registered(store, table, model=None, names=("hour", "amount"), key="a", **ab
     notebook = put(store, b"{}")
     record = Record(pipeline="shop", outputs={"model": output}, inputs=inputs, notebook=notebook, **said)
     commit(store, record, sign=signer(store, "record"))
-    version = ModelVersion(model="shop", number=1, output=output, declared=SAID, **said, **about)
+    version = ModelVersion(model="shop", number=1, output=output, **said, **{"declared": SAID, **about})
     return register_version(store, version, signer(store, "version")).version
 
 
@@ -351,3 +352,20 @@ def test_show_and_diff_say_what_was_learnt_and_end_with_the_code_of_what_became_
     erased = mlnb("model", "show", "shop@2", "--json", cwd=root)
     assert erased.code == 6 and erased.json["inputs"] is None and "was erased" in erased.stderr
     assert mlnb("model", "show", "shop@1", cwd=root).code == 0
+
+
+def test_a_model_without_names_takes_those_of_the_declared_features(make_project, asked, monkeypatch):
+    monkeypatch.delenv("MLNB_SIGNING_KEY", raising=False)
+    settings = f"{SETTINGS}features = shop_inputs:INPUTS\n"
+    root = make_project({"shop/10_a.ipynb": ["1"], "gate/10_a.ipynb": ["1"]}, settings, under=".").root
+    features = ", ".join(f"Feature('{name}', 'card', 'count')" for name in ("amount", "hour"))
+    (root / "shop_inputs.py").write_text(f"from mlnb.data.definition import Feature\nINPUTS = ({features})\n")
+    store, said = open_store(root / ".mlnb"), read_project(root).models["shop"]
+    for key, n_inputs in (("a", 2), ("b", 1)):
+        rows = np.arange(4.0 * n_inputs).reshape(4, -1)
+        registered(store, shop(store), LogisticRegression().fit(rows, [0, 1, 0, 1]), key=key, declared=said)
+    shown = asked("model", "show", "shop@1", "--json", cwd=root)
+    assert [one["name"] for one in shown.json["inputs"]] == ["amount", "hour"]
+    shown = asked("model", "show", "shop@2", "--json", cwd=root)
+    assert (shown.code, shown.json["inputs"]) == (0, None)
+    assert "2 features are declared for its 1 inputs" in shown.stderr

@@ -237,6 +237,14 @@ def test_scored_window_follows_the_stream(value):
     assert window["TRANSACTION_ID"].min() > history["TRANSACTION_ID"].max()
 
 
+def test_nothing_is_scored_before_the_gate_let_a_model_into_production(demo_project):
+    said = demo_project.unpromoted
+    assert said.code == 2 and "`mlnb promote fraud`" in said.stderr
+    promoted = demo_project.promotion.json
+    assert (promoted["state"], promoted["version"], promoted["against"]) == ("promoted", 1, None)
+    assert promoted["digest"] == demo_project.runs["fraud"].stage("train")["outputs"]["model"]
+
+
 def test_predictions_are_a_log_of_what_was_scored_with_what_and_when(demo_project, value):
     predictions, window = value("score/predictions"), value("score/scored_transactions")
     assert list(predictions.columns) == [
@@ -561,7 +569,7 @@ def test_repository_stage_in_the_stock_kernel_as_jupyterlab_starts_it(demo_proje
         manager.shutdown_kernel(now=True)
         manager.cleanup_resources()
     text = "".join(said)
-    assert f"fraud/model: from run {demo_project.runs['fraud'].json['run']} of fraud" in text
+    assert f"fraud/model@champion: from run {demo_project.runs['fraud'].json['run']} of fraud" in text
     assert f"scored_features: from run {demo_project.runs['score'].json['run']} of score" in text
     assert "predictions: kept in your overlay" in text
     assert (demo_project.root / OVERLAY / "score/predictions.json").exists()

@@ -8,14 +8,16 @@ A definition that would see the future, or the event itself where that makes no 
 
 # %% auto #0
 __all__ = ['AGGREGATIONS', 'WITHOUT_COLUMN', 'DAY_S', 'Fault', 'Feature', 'require_definition', 'keys_of', 'value_columns',
-           'labels_of', 'reach_s', 'to_plain', 'from_plain']
+           'labels_of', 'reach_s', 'to_plain', 'from_plain', 'imported_definition']
 
 # %% ../../nbs/data/030_definition.ipynb #6010a9f9
 from collections.abc import Sequence
+from pathlib import Path
 
 from msgspec import Struct
 from msgspec.structs import asdict
 
+from .named_schemas import imported_value
 from ..store.errors import UsageError, did_you_mean
 
 # %% ../../nbs/data/030_definition.ipynb #5b2659c4
@@ -130,3 +132,17 @@ def from_plain(
     definition = tuple(Feature(**row) for row in rows)
     require_definition(definition)
     return definition
+
+# %% ../../nbs/data/030_definition.ipynb #bcbb02f6
+def imported_definition(
+    root: Path,  # folder whose modules are found first
+    definition: str,  # where it stands, `package.module:NAME`
+) -> tuple[Feature, ...]:  # raises `UsageError` for what is none
+    "The features that a module defines."
+    found = imported_value(root, definition, tuple)
+    is_several = isinstance(found, tuple | list)
+    if not is_several or not all(isinstance(one, Feature) for one in found):
+        mend = "write it as `NAME = (Feature(…), Feature(…))`"
+        raise UsageError(f"{definition} is no definition of features", mend)
+    require_definition(found)
+    return tuple(found)

@@ -9,7 +9,7 @@ A column that no table has, because the stage made it, is listed as not known. D
 __all__ = ['MOST_LEVELS_TOLD', 'column_learnt', 'table_learnt', 'learn_inputs', 'names_learnt', 'inputs_of_version']
 
 # %% ../../nbs/models/040_input_schema.ipynb #ebcbfc21
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -214,6 +214,7 @@ def names_learnt(
     store: Store,  # that keeps the model
     version: ModelVersion,  # whose inputs are asked for
     trusted_types: tuple[str, ...] = (),  # further ones that its file may name
+    features: Callable[[], Sequence[str]] = tuple,  # names that are declared, if it knows none
 ) -> tuple[str, ...]:  # raises `UsageError` when it knows none
     "The names of the inputs that a model knows."
     from mlnb.models.training import InputError, input_names
@@ -223,7 +224,11 @@ def names_learnt(
     try:
         return tuple(map(str, input_names(model)))
     except InputError as error:
-        raise UsageError(f"{version.written}: {error.message}", error.mend) from error
+        declared, wanted = tuple(features()), getattr(model, "n_features_in_", None)
+        if declared and len(declared) == wanted:
+            return declared
+        also = f", and {len(declared)} features are declared for its {wanted} inputs" if declared else ""
+        raise UsageError(f"{version.written}: {error.message}{also}", error.mend) from error
 
 
 def inputs_of_version(
@@ -231,12 +236,13 @@ def inputs_of_version(
     version: ModelVersion,  # whose inputs are asked for
     sign: Signer = dict,  # how what is learnt is vouched for; left out, by nobody
     trusted_types: tuple[str, ...] = (),  # further ones that its file may name
+    features: Callable[[], Sequence[str]] = tuple,  # names that are declared, if it knows none
 ) -> tuple[InputColumn, ...]:  # raises `UsageError`, `IntegrityError`, `ErasedError`
     "The columns that a version learnt from; found out once, and then written down."
     said = inputs_said(store, version)
     if said is not None:
         return said
-    inputs = learn_inputs(store, version, names_learnt(store, version, trusted_types))
+    inputs = learn_inputs(store, version, names_learnt(store, version, trusted_types, features))
     with suppress(StoreError):  # a store that cannot be written is asked again
         say_of_version(store, learnt_statement(version, inputs), sign)
     return inputs
