@@ -4,6 +4,7 @@ without any change to the pages of a project that declares no model."""
 import re
 import shutil
 from datetime import UTC, datetime, timedelta
+from typing import get_args
 
 import pytest
 from hypothesis import given, settings
@@ -14,10 +15,10 @@ from test_publish_site import Links, files_of, write_notebook
 from mlnb.care.audit import audit
 from mlnb.care.signing import make_key, sign, trust
 from mlnb.care.vouched import signer
-from mlnb.history.model_events import model_histories
+from mlnb.history.model_events import MODEL_EVENTS, model_histories
 from mlnb.notebook.packages import installed_packages
 from mlnb.publish.decisions import MOST_CHECKS, decision_text, decisions_of_runs, shown_checks
-from mlnb.publish.model_pages import NEWEST_SHOWN
+from mlnb.publish.model_pages import EVENT_MARKS, NEWEST_SHOWN
 from mlnb.publish.site import publish
 from mlnb.store.artifacts import put_value
 from mlnb.store.descriptions import Artifact
@@ -30,7 +31,7 @@ from mlnb.store.refs import move_ref
 from mlnb.store.runs import all_runs
 from mlnb.store.settings import project_store, read_project
 from mlnb.store.verdict import WORDS
-from mlnb.store.version_statements import VersionStatement, say_of_version
+from mlnb.store.version_statements import SaidWord, VersionStatement, say_of_version
 from mlnb.store.versions import ModelVersion, version_place
 
 PIPELINES = (
@@ -263,6 +264,17 @@ def test_approval_counts_by_its_key_and_another_does_not(shop, tmp_path):
     assert told[1].startswith("✓ Approved fraud@1") and "signed by ben" in told[1]
     assert "approved by ben" in text_of(rows_of(page, "<h2>Versions</h2>")[0])
     assert "carla" not in rows_of(page, "<h2>Versions</h2>")[0]
+
+
+def test_every_word_of_a_statement_is_told_or_left_out_on_purpose():
+    assert set(get_args(SaidWord)) - set(MODEL_EVENTS) == {"learnt"}
+    assert set(MODEL_EVENTS) == set(EVENT_MARKS)
+
+
+def test_what_a_version_learnt_from_is_no_event(shop):
+    shop.register(1)
+    shop.say(1, "learnt", at_utc="")
+    assert len(rows_of(shop.publish()[PAGE], "<h2>What happened</h2>")) == 1
 
 
 # texts of people
