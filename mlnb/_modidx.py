@@ -8983,6 +8983,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                       'mlnb/terminal/model_verbs.py'),
                                            'mlnb.terminal.model_verbs.models_answer': ( 'terminal/model_verbs.html#models_answer',
                                                                                         'mlnb/terminal/model_verbs.py'),
+                                           'mlnb.terminal.model_verbs.signature_text': ( 'terminal/model_verbs.html#signature_text',
+                                                                                         'mlnb/terminal/model_verbs.py'),
                                            'mlnb.terminal.model_verbs.version_line': ( 'terminal/model_verbs.html#version_line',
                                                                                        'mlnb/terminal/model_verbs.py')},
             'mlnb.terminal.output': { 'mlnb.terminal.output._dumped': ('terminal/output.html#_dumped', 'mlnb/terminal/output.py'),

@@ -120,7 +120,8 @@ def test_other_person_makes_the_model_again_and_says_what_came_out(people, mlnb)
         return done.code, done.json
 
     def train():
-        assert mlnb("run", "fraud", "--cold", cwd=anna.root).code == 0
+        done = mlnb("run", "fraud", "--cold", cwd=anna.root)
+        assert done.code == 0 and "nobody signed" not in done.stdout + done.stderr
         assert anna.mlnb("push")[0] == ben.mlnb("pull")[0] == 0
 
     anna.write("10_rows.ipynb", *ROWS)
@@ -142,3 +143,23 @@ def test_other_person_makes_the_model_again_and_says_what_came_out(people, mlnb)
     assert ben.mlnb("push")[0] == anna.mlnb("pull")[0] == 0
     assert heard(anna, 2) == ([], ["it came out differently: `train/model` differs"])
     assert [one.outcome for one in events(ben.store, "version")] == ["rebuilt", "differs"]
+
+
+@pytest.mark.slow
+def test_who_has_no_key_is_told_that_nobody_can_approve_what_was_registered(people, mlnb):
+    anna, _ = people
+    anna.write(
+        "20_train.ipynb", TRAIN[0], "save('model', LinearRegression().fit([[1.0], [2.0]], [1.0, 2.0]))"
+    )
+    settings = anna.root / "settings.ini"
+    settings.write_text(settings.read_text().replace("gate = fraud_gate", "gate = fraud_gate\nrebuilds = 1"))
+    key_path(anna.store).rename(anna.root / "lost")
+    key_path(anna.store).with_suffix(".pub").unlink()
+    done = mlnb("run", "fraud", "--cold", cwd=anna.root)
+    assert (
+        done.code == 0 and "nobody signed fraud@1, so nobody else can approve it" in done.stdout + done.stderr
+    )
+    assert (
+        mlnb("audit", "init", cwd=anna.root).code == mlnb("push", "--sign-unsigned", cwd=anna.root).code == 0
+    )
+    assert anna.mlnb("model", "show", "fraud@1")[1]["signature"]["state"] == "own"

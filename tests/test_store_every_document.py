@@ -44,7 +44,13 @@ GIVEN = {
 }
 FREE = {
     *("Artifact.type", "Parts.digest", "Parts.type"),  # shown; or worked out anew
-    *("GateCheck.reason", "InputColumn.name", "InputColumn.type", "InputColumn.levels"),  # of people and data
+    *(
+        "GateCheck.reason",
+        "InputColumn.name",
+        "InputColumn.type",
+        "InputColumn.levels",
+        "LearntFrom.inputs",
+    ),  # of people and data
     *("Observations.python", "Observations.native", "ObservedParts.packages", "Record.actor"),
     *("MadeWith.python", "MadeWith.platform", "MadeWith.packages", "KeyInput.filename", "KeyParameter.type"),
     *(

@@ -221,6 +221,7 @@ def test_who_has_no_key_or_a_version_that_nobody_signed_is_told_what_makes_one(p
     assert ben.mlnb("approve", "fraud@1")[0] == 0 and ben.who(version) != []
     unsigned = anna.register("b", signed=False)
     anna.judge(unsigned)
+    assert anna.mlnb("model", "show", "fraud@2")[1]["signature"]["state"] == "unsigned"
     why, mends = refusal(anna, "fraud@2")
     assert "nobody vouches for fraud@2 itself" in why and mends == [
         "mlnb audit init",

@@ -15,6 +15,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
+from ..care.signing import has_key
 from ..care.vouched import signer
 from .heads import head_name
 from .run_document import Run
@@ -191,6 +192,12 @@ def _is_settled(run: Run, declared: ModelDeclaration) -> bool:
     return not has_moved and digest in {move.target for move in ref_history(store, candidate_ref(declared))}
 
 
+_UNSIGNED = (
+    "nobody signed {version}, so nobody else can approve it: `mlnb audit init` makes a key, "
+    "and `mlnb push --sign-unsigned` signs what is yours"
+)
+
+
 def register_models(
     run: Run,  # that ended; its pipeline may have a new head
 ) -> None:
@@ -210,3 +217,5 @@ def register_models(
             continue
         word = "registered" if found.is_new else "again"
         run.tell("line", text=f"{word} {found.version.written}: `{name}@candidate` means it now")
+        if (declared.protected or declared.rebuilds) and not has_key(store):
+            run.tell("line", text=_UNSIGNED.format(version=found.version.written))

@@ -26,7 +26,7 @@ from mlnb.care.approvals import (
     counted_rebuilds,
     told_withdrawals,
 )
-from ..care.vouched import Keys, keys_known
+from ..care.vouched import Keys, SaidStanding, keys_known
 from .results import refs_of
 from ..store.border import JsonStruct
 from ..store.errors import UsageError, did_you_mean
@@ -108,6 +108,7 @@ class RegisteredRow(JsonStruct, frozen=True, kw_only=True):
     rebuilds: list[SaidRow]  # by others, to the same bytes
     not_counted: list[NotCounted]  # what else was said, and why it does not count
     revoked: str | None  # why it must not be used
+    signature: SaidStanding | None = None  # who vouches for it; None = nobody has looked
 
 
 class ModelRow(JsonStruct, frozen=True):
@@ -127,9 +128,6 @@ def _said_row(one: Spoken) -> SaidRow:
     )
 
 
-_NOTHING_SAID: dict[str, Any] = {"approvals": [], "rebuilds": [], "not_counted": [], "revoked": None}
-
-
 def _what_was_said(said: AllSaid) -> dict[str, Any]:
     "What was said of a version, by the members of its row."
     heard = [counted_approvals(said), counted_rebuilds(said)]
@@ -142,6 +140,7 @@ def _what_was_said(said: AllSaid) -> dict[str, Any]:
         "rebuilds": rebuilds,
         "not_counted": list(dict.fromkeys([*heard[0].refused, *heard[1].refused])),
         "revoked": next(iter(revoked), None),
+        "signature": said.signed.standing.said,
     }
 
 
@@ -180,13 +179,9 @@ def model_row(
         keys or keys_known(store),
         told_withdrawals(store),
     )
-    said = {
-        one.number: _what_was_said(all_said(store, one, counted, beside[one.number], told))
-        for one in versions
-        if one.number in beside
-    }
     numbers = {one.digest: one.number for one in versions}
-    rows = [_registered_row(one, aliases, said.get(one.number, _NOTHING_SAID)) for one in reversed(versions)]
+    heard = [(one, all_said(store, one, counted, beside.get(one.number, []), told)) for one in versions]
+    rows = [_registered_row(one, aliases, _what_was_said(said)) for one, said in reversed(heard)]
     meant = {alias: numbers.get(digest) for alias, digest in aliases.items()}
     return ModelRow(model.name, model.declared.artifact, meant, rows)
 
