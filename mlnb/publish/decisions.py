@@ -20,6 +20,7 @@ from markupsafe import Markup
 from msgspec import Struct
 from msgspec.structs import replace
 
+from ..history.champion import BY_EXCEPTION
 from ..history.decisions import DECIDED
 from ..history.gate_evidence import CHECKS
 from ..history.model_events import ModelEvent, ModelHistory
@@ -239,7 +240,7 @@ def exception_text(
 ) -> str:  # empty when there is nothing to say
     "That a version went into production although the gate had refused it."
     moves = decision.history.events_of("champion").get(decision.event.number or 0, [])
-    excepted = [shown_event(one) for one in moves if ", exception: " in one.reason]
+    excepted = [shown_event(one) for one in moves if BY_EXCEPTION in one.reason]
     if decision.event.kind != "refused" or not excepted:
         return ""
     return f"It went into production all the same, by {excepted[0].by}: {excepted[0].reason}"

@@ -143,6 +143,7 @@ def _go_on(
     "Wait, or promote; the state, what is waited for, and which statements do not count."
     from mlnb.care.approvals import note_refused
     from mlnb.care.vouched import signer
+    from mlnb.history.champion import BY_EXCEPTION
     from mlnb.history.promotion import awaited, promote_version
 
     waiting = awaited(store, contest, decision, profile, keys)
@@ -152,7 +153,7 @@ def _go_on(
         return "waiting", [*waiting.lines], refused
     if exception:
         _note_exception(store, contest, decision, exception)
-    word = f"exception: {exception}" if exception else f"the gate passed it in run {decision.run}"
+    word = f"{BY_EXCEPTION}{exception}" if exception else f"the gate passed it in run {decision.run}"
     promote_version(store, contest, f"{contest.version.written}, {word}", signer(store, "ref"))
     return "promoted", [], refused
 
