@@ -388,7 +388,7 @@ def test_panel_says_the_verdict_first_and_refusals_before_the_rest(shop):
     assert "✕ Refused. fraud@2 was refused by the gate: 2 of 3 checks refuse." in text_of(panel)
     assert "fraud@1, the champion then" in panel and "judgement 1 on it" in panel
     shown = [text_of(row) for row in rows_of(panel, "The gate's decision")]
-    begins = ["lost share ✕ Refuses 10.0% 5.00% – 15.0% 20.0% 40", "drift ? Could", "support ✓ In order 0.1"]
+    begins = ["lost share ✕ Refuses 10.0% 5.00% to 15.0% 20.0% 40", "drift ? Could", "support ✓ In order 0.1"]
     assert [line[: len(begin)] for line, begin in zip(shown, begins, strict=True)] == begins
 
 
