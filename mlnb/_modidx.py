@@ -5823,6 +5823,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                     'mlnb/publish/model_pages.py'),
                                           'mlnb.publish.model_pages.story_row': ( 'publish/model_pages.html#story_row',
                                                                                   'mlnb/publish/model_pages.py'),
+                                          'mlnb.publish.model_pages.unjudged_line': ( 'publish/model_pages.html#unjudged_line',
+                                                                                      'mlnb/publish/model_pages.py'),
                                           'mlnb.publish.model_pages.unread_lines': ( 'publish/model_pages.html#unread_lines',
                                                                                      'mlnb/publish/model_pages.py'),
                                           'mlnb.publish.model_pages.version_lines': ( 'publish/model_pages.html#version_lines',

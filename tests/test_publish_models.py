@@ -182,6 +182,7 @@ def test_model_has_a_page_however_many_versions_it_has(shop, n):
         assert page.count('id="v') == n
     assert f"{n} version" in files[LIST] and "Nothing in production" in files[LIST]
     assert 'href="models/index.html"' in files["index.html"]
+    assert "<code>mlnb promote fraud</code>" in files["index.html"]
 
 
 def test_every_link_of_model_pages_leads_somewhere(shop):

@@ -9,8 +9,8 @@ Texts of people, such as reasons and names, are escaped, shortened when they are
 __all__ = ['EVENT_MARKS', 'MOST_OF_GATE', 'MOST_FIGURES', 'NEWEST_SHOWN', 'STORY_STYLE', 'TOP', 'MODEL_PAGE', 'MODELS_PAGE',
            'MODELS_LINE', 'event_mark', 'event_about', 'run_links', 'StoryRow', 'story_row', 'figures_text',
            'commit_text', 'VersionLine', 'version_lines', 'production_text', 'revoked_champion', 'review_text',
-           'declared_facts', 'ShownModel', 'shown_model', 'model_page', 'models_page', 'models_line', 'model_files',
-           'unread_lines']
+           'declared_facts', 'ShownModel', 'shown_model', 'model_page', 'models_page', 'models_line', 'unjudged_line',
+           'model_files', 'unread_lines']
 
 # %% ../../nbs/publish/280_model_pages.ipynb #7c4b8e61
 from collections.abc import Iterable, Mapping
@@ -27,6 +27,7 @@ from .history import RunPage
 from .layout import document, fill, metric_text, words
 from .overview import stage_href
 from .pages import with_intervals
+from ..store.model_settings import ModelDeclaration
 from ..store.shown_text import counted
 from ..store.versions import ModelVersion
 
@@ -411,6 +412,16 @@ def models_line(
 ) -> Markup:  # empty when none is declared
     "What the start page says of models."
     return fill(MODELS_LINE, models=models)
+
+# %% ../../nbs/publish/280_model_pages.ipynb #82ef42e8
+def unjudged_line(
+    pipeline: str,  # that never ran
+    declared: Mapping[str, ModelDeclaration],  # models of the project, by name
+) -> str:  # for people; empty for a pipeline that is no gate
+    "What the start page says of a gate that has judged nothing yet."
+    models = [name for name, said in declared.items() if said.gate == pipeline]
+    commands = " or ".join(f"`mlnb promote {name}`" for name in models)
+    return f"no version was judged yet; {commands} does so" if models else ""
 
 # %% ../../nbs/publish/280_model_pages.ipynb #0ba06466
 def model_files(
