@@ -1831,6 +1831,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                    'mlnb/history/model_events.py'),
                                            'mlnb.history.model_events._doubts_about': ( 'history/model_events.html#_doubts_about',
                                                                                         'mlnb/history/model_events.py'),
+                                           'mlnb.history.model_events._files_beside': ( 'history/model_events.html#_files_beside',
+                                                                                        'mlnb/history/model_events.py'),
                                            'mlnb.history.model_events._is_told': ( 'history/model_events.html#_is_told',
                                                                                    'mlnb/history/model_events.py'),
                                            'mlnb.history.model_events._missing_lines': ( 'history/model_events.html#_missing_lines',

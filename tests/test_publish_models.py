@@ -1,6 +1,7 @@
 """Pages of models, and what gates decided: of no, one and many versions, with hostile texts, with damage, and
 without any change to the pages of a project that declares no model."""
 
+import random
 import re
 import shutil
 from datetime import UTC, datetime, timedelta
@@ -366,6 +367,31 @@ def test_damage_is_said_on_the_page_until_it_is_mended(shop):
     for path, content in zip(paths, whole, strict=True):
         path.write_bytes(content)  # the mend: from a backup
     assert shop.publish() == before
+
+
+@pytest.mark.slow
+def test_any_byte_of_any_document_may_be_another_one(shop):
+    make_key(shop.store)
+    shop.register(1, 2, 3)
+    shop.say(2, "approved", gate="c" * 64)
+    shop.say(2, "revoked", reason="leaked")
+    shop.say(1, "passed", window="e" * 64)
+    audit(shop.store, "version", "revoked", sha256(b"model 2"), reason="leaked")
+    shop.promote(1)
+    shop.promote(3)
+    whole, root, chance = history_of(shop), shop.store.root, random.Random(17)
+    folders = (root / "versions", root / "refs" / CHAMPION)
+    paths = [path for folder in folders for path in sorted(folder.rglob("*.json"))]
+    for _ in range(300):
+        path = chance.choice(paths)
+        before, at = path.read_bytes(), chance.randrange(path.stat().st_size)
+        path.chmod(0o600)
+        path.write_bytes(before[:at] + bytes([before[at] ^ 1 << chance.randrange(8)]) + before[at + 1 :])
+        found = history_of(shop)
+        assert any(path.relative_to(root).as_posix() in line for line in found.damaged), (path, at)
+        assert [one.number for one in found.events if one.kind == "revoked"] == [2]  # the log tells so, too
+        path.write_bytes(before)
+    assert history_of(shop) == whole
 
 
 def test_damaged_alias_means_nothing_and_is_named(shop):

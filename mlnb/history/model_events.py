@@ -158,6 +158,14 @@ def _doubts_about(said: AllSaid) -> dict[str, str]:
     return {one.file: one.why for of in heard for one in of.refused if one.says != "differs"}
 
 
+def _files_beside(store: Store, models: Iterable[str]) -> dict[int, list[Path]]:
+    "The files of statements by number of the version, listed once for all."
+    found: dict[int, list[Path]] = {}
+    for path in (path for model in models for path in statement_files(store.root, model)):
+        found.setdefault(int(path.name[:6]), []).append(path)
+    return found
+
+
 def doubts(
     store: Store,  # with versions and statements
     versions: Mapping[int, ModelVersion],  # those that can be read, by number
@@ -167,9 +175,10 @@ def doubts(
     "What of some statements does not count."
     counted = [one for one in spoken if one.said.says in COUNTED]
     found, told = dict[str, str](), told_withdrawals(store) if counted else set()
+    beside = _files_beside(store, {one.said.model for one in counted})
     for number in dict.fromkeys(one.said.number for one in counted):
         try:
-            found |= _doubts_about(all_said(store, versions[number], keys, told=told))
+            found |= _doubts_about(all_said(store, versions[number], keys, beside[number], told))
         except (KeyError, IntegrityError, OSError):
             found |= {one.file: _UNKNOWN for one in counted if one.said.number == number}
     return found
