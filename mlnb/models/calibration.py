@@ -168,7 +168,7 @@ def _two_sided(name: str, spoken: str, found: Bounds | None, ends: tuple[float, 
     "A check of a figure that must lie between two limits."
     least, most = ends
     if found is None:
-        said = f"the {spoken} is not defined: all scores are the same, or nothing was promised"
+        said = f"the {spoken} is not defined: too few positives, the same score everywhere, or only 0"
         return gate_check(name, Verdict("fail", said), limit=most)
     word, rest = _place(found, least, most)
     span = f"{found.value:.2f} ({found.low:.2f} to {found.high:.2f})"
