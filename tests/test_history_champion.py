@@ -1,0 +1,218 @@
+"""Whoever is killed, or comes at the same moment, leaves one champion, a verified version, and no gap in its
+history."""
+
+import os
+import shutil
+import signal
+import traceback
+
+import pytest
+
+from mlnb.care.verify import verify_store
+from mlnb.flow.registering import register_model
+from mlnb.history.champion import champion_now, former_champions, go_back, version_before
+from mlnb.history.decisions import deciding, judgements_of, tries_on, why_worn_out, write_decision
+from mlnb.history.gate_evidence import GateEvidence
+from mlnb.history.promotion import contest, promote_version
+from mlnb.store import crash_points
+from mlnb.store.artifacts import put_value
+from mlnb.store.crash_points import STEPS
+from mlnb.store.errors import LockedError
+from mlnb.store.gate_checks import GateCheck
+from mlnb.store.model_settings import model_declared
+from mlnb.store.objects import get, open_store
+from mlnb.store.refs import lost_moves, ref_history
+from mlnb.store.settings import Project
+from mlnb.store.versions import ModelVersion, lost_versions, read_versions
+
+DECLARED = model_declared({"artifact": "demo/model", "gate": "gate"})
+OK = [GateCheck(name="roc_auc", verdict="ok", value=0.9)]
+
+
+@pytest.fixture
+def shop(tmp_path):
+    store = open_store(tmp_path / "store")
+    return Project(
+        tmp_path, store.root, tmp_path, pipelines={"demo": tmp_path}, models={"demo": DECLARED}
+    ), store
+
+
+def register(store, n):
+    about = {
+        "model": "demo",
+        "number": 1,
+        "stage": "train",
+        "key": "0" * 64,
+        "run": "r1",
+        "declared": DECLARED,
+    }
+    return register_model(store, ModelVersion(**about, output=put_value(store, f"model {n}"))).version
+
+
+def judge_and_promote(project, store, n, window="e" * 64):
+    "What the verb does behind the gate's run."
+    judged = contest(store, project, f"demo@{n}")
+    evidence = GateEvidence(f"{n:064x}", OK, window, ())
+    with deciding(store, "demo"):
+        write_decision(store, judged.version, judged.against_digest, evidence, "r9")
+        promote_version(store, judged, f"demo@{n} passed")
+
+
+def in_child(work, crash=None):
+    "Do something in a process of its own; how it ended: an exit code, or minus a signal."
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            if crash:
+                crash_points.visits.clear()
+                os.environ["MLNB_CRASH"] = crash
+            work()
+            code = 0
+        except LockedError:
+            code = 75
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+    return child
+
+
+def ended(child):
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def assert_sound(store, champions):
+    "One champion, which is a version whose content is there; histories without a gap; nothing damaged."
+    now = champion_now(store, DECLARED)
+    versions = {one.digest: one.number for one in read_versions(store, "demo")}
+    assert (versions[now.target] if now else None) in champions
+    assert now is None or get(store, now.target)
+    numbers = [move.number for move in ref_history(store, "names/demo/model/champion")]
+    assert numbers == list(range(1, len(numbers) + 1))
+    assert lost_moves(store) == [] and lost_versions(store.root) == []
+    assert verify_store(store).clean
+
+
+WORK = {
+    "register": lambda project, store: register(store, 3),
+    "promote": lambda project, store: judge_and_promote(project, store, 2),
+    "rollback": lambda project, store: go_back(store, version_before(store, "demo", DECLARED), "alarms"),
+}
+CHAMPIONS = {
+    "register": ({2}, 2),
+    "promote": ({1, 2}, 2),
+    "rollback": ({1, 2}, 1),
+}  # meanwhile, and at the end
+WRITTEN = ("object", "version", "ref")  # kinds of files that these commands write
+POINTS = [f"{kind}.{step}:{n}" for kind in WRITTEN for step in STEPS for n in (1, 2)]
+
+
+def prepared(root, kind):
+    "A project with two versions, of which as many were promoted as a command needs."
+    store = open_store(root / "store")
+    project = Project(root, store.root, root, pipelines={"demo": root}, models={"demo": DECLARED})
+    for n in (1, 2):
+        register(store, n)
+    for n in (1, 2) if kind != "promote" else (1,):
+        judge_and_promote(project, store, n)
+
+
+def killed_and_tried_again(root, kind, point):
+    "Kill a command at a point, look, and do it again; whether it passed the point."
+    store = open_store(root / "store")
+    project = Project(root, store.root, root, pipelines={"demo": root}, models={"demo": DECLARED})
+    code = ended(in_child(lambda: WORK[kind](project, store), point))
+    meanwhile, last = CHAMPIONS[kind]
+    if code != 0:
+        assert code == -signal.SIGKILL, point
+        assert_sound(store, meanwhile)
+        has_moved = champion_now(store, DECLARED).target == read_versions(store, "demo")[last - 1].digest
+        if kind == "register" or not has_moved:
+            WORK[kind](project, store)
+    assert_sound(store, {last})
+    assert len(judgements_of(store, read_versions(store, "demo")[1])) == 1
+    return code != 0
+
+
+@pytest.mark.parametrize("kind", WORK)
+def test_killed_anywhere_one_version_is_champion_and_the_next_try_ends_well(tmp_path, kind):
+    prepared(tmp_path / "before", kind)
+    reached = []
+    for point in POINTS:
+        root = tmp_path / point.replace(":", "_")
+        shutil.copytree(tmp_path / "before", root)
+        if killed_and_tried_again(root, kind, point):
+            reached.append(point)
+    assert {point.partition(".")[0] for point in reached} >= {"ref"} and len(reached) >= 6, reached
+
+
+def race(project, store, n_processes):
+    "Let several promote versions of their own at one moment; the exit codes."
+    number = max(one.number for one in read_versions(store, "demo"))
+    ready, go = os.pipe()
+
+    def take_part(n):
+        judged = contest(store, project, f"demo@{n}")
+        os.read(ready, 1)
+        promote_version(store, judged, f"demo@{n} passed")
+
+    chosen = [number - one for one in range(n_processes)]
+    children = [in_child(lambda n=n: take_part(n)) for n in chosen]
+    os.write(go, b"." * n_processes)
+    codes = [ended(child) for child in children]
+    os.close(ready)
+    os.close(go)
+    return dict(zip(chosen, codes, strict=True))
+
+
+def assert_races_are_won_once(project, store, n_races, n_processes):
+    for n in range(n_races):
+        for one in range(n_processes):
+            register(store, n * n_processes + one)
+        before = len(ref_history(store, "names/demo/model/champion"))
+        codes = race(project, store, n_processes)
+        moves = len(ref_history(store, "names/demo/model/champion")) - before
+        winners = [number for number, code in codes.items() if code == 0]
+        assert {code for code in codes.values()} <= {0, 75} and len(winners) == moves >= 1
+        assert_sound(store, set(winners))
+
+
+@pytest.mark.parametrize("n_processes", [2, 8])
+def test_a_race_is_won_by_one_and_lost_by_those_who_saw_the_same_champion(shop, n_processes):
+    assert_races_are_won_once(*shop, n_races=2, n_processes=n_processes)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("n_processes", [2, 8])
+def test_two_hundred_races_leave_one_champion_each(shop, n_processes):
+    assert_races_are_won_once(*shop, n_races=200, n_processes=n_processes)
+
+
+def test_eight_who_judge_at_once_use_no_more_tries_than_the_gate_allows(shop):
+    project, store = shop
+    for n in range(8):
+        register(store, n)
+
+    def use_a_try(n):
+        judged = contest(store, project, f"demo@{n}")
+        with deciding(store, "demo"):
+            if why_worn_out(store, judged.version, None, "e" * 64, 5):
+                raise LockedError("worn out", "take a fresh one")
+            write_decision(store, judged.version, None, GateEvidence(f"{n:064x}", OK, "e" * 64, ()), None)
+
+    children = [in_child(lambda n=n: use_a_try(n)) for n in range(1, 9)]
+    assert sorted(map(ended, children)) == [0] * 5 + [75] * 3
+    assert len(tries_on(store, "demo", "e" * 64)) == 5
+
+
+def test_evidence_made_stale_between_check_and_move_moves_nothing(shop):
+    project, store = shop
+    for n in range(3):
+        register(store, n)
+    stale = contest(store, project, "demo@2")
+    judge_and_promote(project, store, 3)
+    with pytest.raises(LockedError, match=r"made demo@3 champion"):
+        promote_version(store, stale, "judged when nobody was champion")
+    assert former_champions(store, DECLARED) == [read_versions(store, "demo")[2].digest]
+    assert_sound(store, {3})
