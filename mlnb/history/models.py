@@ -146,7 +146,7 @@ def _what_was_said(said: AllSaid) -> dict[str, Any]:
 
 
 def files_beside(
-    store: Store,  # with statements
+    store: Store,  # that has the statements
     model: str,  # its name in settings.ini
 ) -> dict[int, list[Path]]:  # by number of the version
     "Files of statements, listed once for all versions."
