@@ -162,14 +162,15 @@ def _doubts_about(said: AllSaid) -> dict[str, str]:
 def doubts(
     store: Store,  # with versions and statements
     versions: Mapping[int, ModelVersion],  # those that can be read, by number
-    spoken: Iterable[ReadStatement],  # of all versions
+    spoken: Iterable[ReadStatement],  # of all versions of one model
     keys: Keys,  # whose signatures count
 ) -> dict[str, str]:  # why something does not count, by file
     "What of some statements does not count."
     counted = [one for one in spoken if one.said.says in COUNTED]
-    found, told = dict[str, str](), told_withdrawals(store) if counted else set()
-    models = {one.said.model for one in counted}
-    beside = {n: files for model in models for n, files in files_beside(store, model).items()}
+    if not counted:
+        return {}
+    found, told = dict[str, str](), told_withdrawals(store)
+    beside = files_beside(store, counted[0].said.model)
     for number in dict.fromkeys(one.said.number for one in counted):
         try:
             found |= _doubts_about(all_said(store, versions[number], keys, beside[number], told))

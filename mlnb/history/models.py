@@ -146,10 +146,10 @@ def _what_was_said(said: AllSaid) -> dict[str, Any]:
 
 
 def files_beside(
-    store: Store,  # with the statements
+    store: Store,  # that has the statements
     model: str,  # its name in settings.ini
 ) -> dict[int, list[Path]]:  # by number of the version
-    "The files of statements, listed once for all versions."
+    "Files of statements, listed once for all versions."
     found: dict[int, list[Path]] = {}
     for path in statement_files(store.root, model):
         found.setdefault(int(path.name[:6]), []).append(path)
