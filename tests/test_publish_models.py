@@ -1,9 +1,11 @@
 """Pages of models, and what gates decided: of no, one and many versions, with hostile texts, with damage, and
 without any change to the pages of a project that declares no model."""
 
+import random
 import re
 import shutil
 from datetime import UTC, datetime, timedelta
+from typing import get_args
 
 import pytest
 from hypothesis import given, settings
@@ -14,10 +16,10 @@ from test_publish_site import Links, files_of, write_notebook
 from mlnb.care.audit import audit
 from mlnb.care.signing import make_key, sign, trust
 from mlnb.care.vouched import signer
-from mlnb.history.model_events import model_histories
+from mlnb.history.model_events import MODEL_EVENTS, model_histories
 from mlnb.notebook.packages import installed_packages
 from mlnb.publish.decisions import MOST_CHECKS, decision_text, decisions_of_runs, shown_checks
-from mlnb.publish.model_pages import NEWEST_SHOWN
+from mlnb.publish.model_pages import EVENT_MARKS, NEWEST_SHOWN
 from mlnb.publish.site import publish
 from mlnb.store.artifacts import put_value
 from mlnb.store.descriptions import Artifact
@@ -30,7 +32,7 @@ from mlnb.store.refs import move_ref
 from mlnb.store.runs import all_runs
 from mlnb.store.settings import project_store, read_project
 from mlnb.store.verdict import WORDS
-from mlnb.store.version_statements import VersionStatement, say_of_version
+from mlnb.store.version_statements import SaidWord, VersionStatement, say_of_version
 from mlnb.store.versions import ModelVersion, version_place
 
 PIPELINES = (
@@ -181,6 +183,7 @@ def test_model_has_a_page_however_many_versions_it_has(shop, n):
         assert page.count('id="v') == n
     assert f"{n} version" in files[LIST] and "Nothing in production" in files[LIST]
     assert 'href="models/index.html"' in files["index.html"]
+    assert "<code>mlnb promote fraud</code>" in files["index.html"]
 
 
 def test_every_link_of_model_pages_leads_somewhere(shop):
@@ -263,6 +266,17 @@ def test_approval_counts_by_its_key_and_another_does_not(shop, tmp_path):
     assert told[1].startswith("✓ Approved fraud@1") and "signed by ben" in told[1]
     assert "approved by ben" in text_of(rows_of(page, "<h2>Versions</h2>")[0])
     assert "carla" not in rows_of(page, "<h2>Versions</h2>")[0]
+
+
+def test_every_word_of_a_statement_is_told_or_left_out_on_purpose():
+    assert set(get_args(SaidWord)) - set(MODEL_EVENTS) == {"learnt"}
+    assert set(MODEL_EVENTS) == set(EVENT_MARKS)
+
+
+def test_what_a_version_learnt_from_is_no_event(shop):
+    shop.register(1)
+    shop.say(1, "learnt", at_utc="")
+    assert len(rows_of(shop.publish()[PAGE], "<h2>What happened</h2>")) == 1
 
 
 # texts of people
@@ -355,6 +369,31 @@ def test_damage_is_said_on_the_page_until_it_is_mended(shop):
     assert shop.publish() == before
 
 
+@pytest.mark.slow
+def test_any_byte_of_any_document_may_be_another_one(shop):
+    make_key(shop.store)
+    shop.register(1, 2, 3)
+    shop.say(2, "approved", gate="c" * 64)
+    shop.say(2, "revoked", reason="leaked")
+    shop.say(1, "passed", window="e" * 64)
+    audit(shop.store, "version", "revoked", sha256(b"model 2"), reason="leaked")
+    shop.promote(1)
+    shop.promote(3)
+    whole, root, chance = history_of(shop), shop.store.root, random.Random(17)
+    folders = (root / "versions", root / "refs" / CHAMPION)
+    paths = [path for folder in folders for path in sorted(folder.rglob("*.json"))]
+    for _ in range(300):
+        path = chance.choice(paths)
+        before, at = path.read_bytes(), chance.randrange(path.stat().st_size)
+        path.chmod(0o600)
+        path.write_bytes(before[:at] + bytes([before[at] ^ 1 << chance.randrange(8)]) + before[at + 1 :])
+        found = history_of(shop)
+        assert any(path.relative_to(root).as_posix() in line for line in found.damaged), (path, at)
+        assert [one.number for one in found.events if one.kind == "revoked"] == [2]  # the log tells so, too
+        path.write_bytes(before)
+    assert history_of(shop) == whole
+
+
 def test_damaged_alias_means_nothing_and_is_named(shop):
     shop.register(1)
     shop.promote(1)
@@ -376,7 +415,7 @@ def test_panel_says_the_verdict_first_and_refusals_before_the_rest(shop):
     assert "✕ Refused. fraud@2 was refused by the gate: 2 of 3 checks refuse." in text_of(panel)
     assert "fraud@1, the champion then" in panel and "judgement 1 on it" in panel
     shown = [text_of(row) for row in rows_of(panel, "The gate's decision")]
-    begins = ["lost share ✕ Refuses 10.0% 5.00% – 15.0% 20.0% 40", "drift ? Could", "support ✓ In order 0.1"]
+    begins = ["lost share ✕ Refuses 10.0% 5.00% to 15.0% 20.0% 40", "drift ? Could", "support ✓ In order 0.1"]
     assert [line[: len(begin)] for line, begin in zip(shown, begins, strict=True)] == begins
 
 

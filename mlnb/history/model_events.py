@@ -17,7 +17,7 @@ from typing import NamedTuple, TypeVar
 
 from msgspec import Struct
 
-from ..care.approvals import all_said, counted_approvals, counted_rebuilds
+from ..care.approvals import AllSaid, all_said, counted_approvals, counted_rebuilds, told_withdrawals
 from ..care.audit import events
 from ..care.signing import parse_keys
 from ..care.vouched import Keys, SignatureStanding, keys_known, signature_mark, standing_at, why_refused
@@ -81,7 +81,7 @@ MODEL_EVENTS = (  # in the order in which they follow one another at one moment
     "withdrawn",
     "champion",
     "revoked",
-)
+)  # what else is said, such as what a version learnt from, did not happen to it
 
 
 class ModelEvent(Struct, frozen=True, kw_only=True):
@@ -152,11 +152,18 @@ COUNTED = ("approved", "rebuilt")  # words that may not count
 _UNKNOWN = "a document beside the version, or the version itself, cannot be read"
 
 
-def _doubts_about(store: Store, version: ModelVersion, keys: Keys) -> dict[str, str]:
+def _doubts_about(said: AllSaid) -> dict[str, str]:
     "Why some of what was said of a version does not count, by file."
-    said = all_said(store, version, keys)
     heard = (counted_approvals(said), counted_rebuilds(said))
     return {one.file: one.why for of in heard for one in of.refused if one.says != "differs"}
+
+
+def _files_beside(store: Store, models: Iterable[str]) -> dict[int, list[Path]]:
+    "The files of statements by number of the version, listed once for all."
+    found: dict[int, list[Path]] = {}
+    for path in (path for model in models for path in statement_files(store.root, model)):
+        found.setdefault(int(path.name[:6]), []).append(path)
+    return found
 
 
 def doubts(
@@ -166,11 +173,12 @@ def doubts(
     keys: Keys,  # whose signatures count
 ) -> dict[str, str]:  # why something does not count, by file
     "What of some statements does not count."
-    found: dict[str, str] = {}
     counted = [one for one in spoken if one.said.says in COUNTED]
+    found, told = dict[str, str](), told_withdrawals(store) if counted else set()
+    beside = _files_beside(store, {one.said.model for one in counted})
     for number in dict.fromkeys(one.said.number for one in counted):
         try:
-            found |= _doubts_about(store, versions[number], keys)
+            found |= _doubts_about(all_said(store, versions[number], keys, beside[number], told))
         except (KeyError, IntegrityError, OSError):
             found |= {one.file: _UNKNOWN for one in counted if one.said.number == number}
     return found
@@ -284,9 +292,9 @@ def _moves_read(reading: EachDocument, name: str) -> list[tuple[RefValue, str]]:
     return [(value_of(int(path.stem), move), by) for path, move, by in reading.read(files, RefMove)]
 
 
-def _is_about(said: VersionStatement, digests: dict[int, str]) -> bool:
-    "Whether a statement is about the model that has the number, as far as that is known."
-    return digests.get(said.number, said.digest) == said.digest
+def _is_told(said: VersionStatement, digests: dict[int, str]) -> bool:
+    "Whether a statement is an event of the model that has the number, as far as that is known."
+    return said.says in MODEL_EVENTS and digests.get(said.number, said.digest) == said.digest
 
 
 def _path_in(store: Store, path: Path) -> str:
@@ -321,7 +329,7 @@ def model_history(
     spoken = [
         ReadStatement(_path_in(store, path), one, by)
         for path, one, by in statements
-        if _is_about(one, digests)
+        if _is_told(one, digests)
     ]
     champion = alias_ref(declared.artifact, CHAMPION) or ""
     happened = [registered_event(one, by) for one, by in read]

@@ -76,6 +76,8 @@ def _loss_in_words(spoken: str, found: Bounds, margin: float) -> str:
         word = "below" if found.value < 0 else "above"
         said = f"{spoken} is {abs(found.value):.3f} {word} the champion's"
     worst = f"it may be {max(0.0, -found.low):.3f} below it"
+    if found.low >= 0:
+        return f"{said}, surely not below it"
     if found.low > -margin:
         return f"{said}; at worst {worst}, which is within the margin of {margin:g}"
     if found.high < -margin:

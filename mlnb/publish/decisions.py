@@ -20,6 +20,7 @@ from markupsafe import Markup
 from msgspec import Struct
 from msgspec.structs import replace
 
+from ..history.champion import BY_EXCEPTION
 from ..history.decisions import DECIDED
 from ..history.gate_evidence import CHECKS
 from ..history.model_events import ModelEvent, ModelHistory
@@ -38,17 +39,19 @@ LONGEST_SAID = 600  # of a text of somebody that a page shows [characters]
 
 def said_shortly(
     text: str,  # that somebody wrote
+    most: int = LONGEST_SAID,  # characters that there is room for
 ) -> str:  # all of it, or its beginning and how much is left
     "A text of somebody, as far as a table has room."
-    left = len(text) - LONGEST_SAID
-    return text if left <= 0 else f"{text[:LONGEST_SAID]}… ({left:,} more characters)"
+    left = len(text) - most
+    return text if left <= 0 else f"{text[:most]}… ({left:,} more characters)"
 
 
 def shown_event(
     event: ModelEvent,  # as it was written down
+    most: int = LONGEST_SAID,  # characters that there is room for
 ) -> ModelEvent:  # with texts that a page has room for
     "An event as pages show it."
-    return replace(event, by=said_shortly(event.by), reason=said_shortly(event.reason))
+    return replace(event, by=said_shortly(event.by, most), reason=said_shortly(event.reason, most))
 
 # %% ../../nbs/publish/260_decisions.ipynb #f6d2131a
 GATE_MARKS = VERDICT_MARKS | {
@@ -86,7 +89,7 @@ def shown_check(
         mark=GATE_MARKS[check.verdict],
         refuses=bool(refusing_checks([check])),
         value=_measured_text(name, check.value),
-        interval=" – ".join(ends) if all(ends) else "",
+        interval=" to ".join(ends) if all(ends) else "",
         limit=_measured_text(name, check.limit),
         smallest=_measured_text(name, check.smallest_seen),
         reason=said_shortly(check.reason),
@@ -239,7 +242,7 @@ def exception_text(
 ) -> str:  # empty when there is nothing to say
     "That a version went into production although the gate had refused it."
     moves = decision.history.events_of("champion").get(decision.event.number or 0, [])
-    excepted = [shown_event(one) for one in moves if ", exception: " in one.reason]
+    excepted = [shown_event(one) for one in moves if BY_EXCEPTION in one.reason]
     if decision.event.kind != "refused" or not excepted:
         return ""
     return f"It went into production all the same, by {excepted[0].by}: {excepted[0].reason}"
@@ -256,7 +259,9 @@ aria-labelledby="decision-{{ loop.index }}"><h2 id="decision-{{ loop.index }}">T
 {{ p.revoked | sentence }}</p></div>
 {% endif %}{% if p.exception %}<div class="banner warn"><p dir="auto"><strong>! Exception.</strong> \
 {{ p.exception | sentence }}</p></div>
-{% endif %}{% if p.event.reason %}<p class="prose" dir="auto">{{ p.event.reason | sentence }}</p>{% endif %}
+{% endif %}{% if p.event.reason %}{% if p.is_told_below %}<details><summary>What was written down</summary>\
+<p class="prose" dir="auto">{{ p.event.reason | sentence }}</p></details>\
+{% else %}<p class="prose" dir="auto">{{ p.event.reason | sentence }}</p>{% endif %}{% endif %}
 <dl class="facts"><div><dt>Judged</dt><dd><a href="{{ p.href }}">{{ p.judged }}</a></dd></div>
 <div><dt>Against</dt><dd>{{ p.against }}</dd></div>
 {% if p.event.said.window %}<div><dt>On data</dt><dd><code>{{ p.event.said.window[:12] }}</code>, \
@@ -292,6 +297,11 @@ class DecisionPanel(Struct, frozen=True, kw_only=True):
     against: str  # what it was compared with
     event: ModelEvent
     checks: list[ShownCheck] | None  # those that refuse first
+
+    @property
+    def is_told_below(self) -> bool:
+        "Whether the checks that are shown say why, so that the reason repeats them."
+        return any(check.refuses for check in self.checks or ())
 
 
 def decision_panel(
@@ -336,6 +346,14 @@ def stage_decisions(
     return [one for one in decisions if stage.stage in _stages_from(page, one.stage)]
 
 # %% ../../nbs/publish/260_decisions.ipynb #c59e8fc0
+def _refusing(stage: StagePage) -> StagePage:
+    "A stage of a gate that refused: it is said to have done so, and not to have failed."
+    if stage.state != "failed":
+        return stage
+    facts = replace(stage.facts, state="refused") if stage.facts else None
+    return replace(stage, state="refused", facts=facts)
+
+
 def judged_run(
     page: RunPage,  # as its document says
     decisions: list[GateDecision],  # that were made in it; may be empty
@@ -344,5 +362,5 @@ def judged_run(
     if not decisions:
         return page
     is_refusal = page.state == "failed" and decisions[0].event.kind == "refused"
-    state = "refused" if is_refusal else page.state
-    return replace(page, state=state, is_whole=True, judged=decision_text(decisions[0]))
+    told = replace(page, is_whole=True, judged=decision_text(decisions[0]))
+    return replace(told, state="refused", stages=tuple(map(_refusing, page.stages))) if is_refusal else told

@@ -52,7 +52,12 @@ def report_hrefs(
 CHAIN = """<ol class="chain" aria-label="Stages">{% for s in stages %}
 <li class="{{ s.look }}">{% if s.href %}<a href="{{ s.href }}">{{ s.name | words }}</a>{% else %}
 {{ s.name | words }}{% endif %}{{ s.mark }}</li>{% endfor %}</ol>"""
-LOOKS = {"failed": "fail", "stale": "warn", "cancelled": "warn"}  # by state; others have none
+LOOKS = {
+    "failed": "fail",
+    "refused": "fail",
+    "stale": "warn",
+    "cancelled": "warn",
+}  # by state; others have none
 
 
 def stage_state(

@@ -41,7 +41,14 @@ from .history import RunPage, StagePage, read_history, unshown_line
 from .layout import Trail, words
 from .ledger import LeftOut
 from .links import SiteMap, linked_files, page_ledger
-from .model_pages import ShownModel, model_files, models_line, shown_model, unread_lines
+from mlnb.publish.model_pages import (
+    ShownModel,
+    model_files,
+    models_line,
+    shown_model,
+    unjudged_line,
+    unread_lines,
+)
 from .overview import index_page, run_page, stage_href
 from .own_pages import OWN_PAGES, further_pages, own_files
 from .pages import Facts, render
@@ -405,7 +412,10 @@ def publish(
     runs = [judged_run(page, decisions.get(page.run, [])) for page in pages]
     site = SiteMap(project, linked_files(project), runs, set(own))
     absent = set(project.pipelines) - {page.pipeline for page in runs}
-    unshown = {name: unshown_line(store, name, documents, len(damaged)) for name in absent}
+    unshown = {
+        name: unshown_line(store, name, documents, len(damaged)) or unjudged_line(name, project.models)
+        for name in absent
+    }
     models = [shown_model(history, {page.run: page for page in runs}) for history in histories]
     home = project_name(project.root)
     building = Building(store, home, site, unshown, models=models, decisions=decisions)

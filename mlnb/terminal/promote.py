@@ -143,6 +143,7 @@ def _go_on(
     "Wait, or promote; the state, what is waited for, and which statements do not count."
     from mlnb.care.approvals import note_refused
     from mlnb.care.vouched import signer
+    from mlnb.history.champion import BY_EXCEPTION
     from mlnb.history.promotion import awaited, promote_version
 
     waiting = awaited(store, contest, decision, profile, keys)
@@ -152,26 +153,27 @@ def _go_on(
         return "waiting", [*waiting.lines], refused
     if exception:
         _note_exception(store, contest, decision, exception)
-    word = f"exception: {exception}" if exception else f"the gate passed it in run {decision.run}"
+    word = f"{BY_EXCEPTION}{exception}" if exception else f"the gate passed it in run {decision.run}"
     promote_version(store, contest, f"{contest.version.written}, {word}", signer(store, "ref"))
     return "promoted", [], refused
 
 # %% ../../nbs/terminal/240_promote.ipynb #13952d58
-def _published(
-    project: Any, store: Any, document: RunDocument, profile: str, run: str | None
-) -> tuple[str | None, str]:
-    "Publish the site when the gate ran; the page of its run below the project, and what went wrong."
+def _published(project: Any, store: Any, profile: str) -> tuple[str, ...]:
+    "Publish the site; what went wrong, for people."
     from mlnb.publish.site import publish
 
-    fault = ""
-    page = project.reports / document.pipeline / (run or "") / "index.html"
-    if any(entry.attempts for entry in document.stages) or not page.exists():
-        try:
-            note_publication(store, publish(project, profile=profile))
-        except MlnbError as error:
-            fault = f"the pages are not published: {error.message}; {error.mend}"
+    try:
+        note_publication(store, publish(project, profile=profile))
+    except MlnbError as error:
+        return (f"the pages are not published: {error.message}; {error.mend}",)
+    return ()
+
+
+def _gate_page(project: Any, pipeline: str, run: str | None) -> str | None:
+    "The page of a run of the gate, below the project; None when there is none."
+    page = project.reports / pipeline / (run or "") / "index.html"
     shown = page.relative_to(project.root) if page.is_relative_to(project.root) else page
-    return (str(shown) if run and page.exists() else None), fault
+    return str(shown) if run and page.exists() else None
 
 # %% ../../nbs/terminal/240_promote.ipynb #786835a0
 Promoted = Annotated[
