@@ -23,6 +23,7 @@ from ..care.signing import parse_keys
 from ..care.vouched import Keys, SignatureStanding, keys_known, signature_mark, standing_at, why_refused
 from .champion import CHAMPION, GONE_BACK
 from .decisions import DECIDED
+from .models import files_beside
 from ..store.border import Document
 from ..store.disk import found_below
 from ..store.documents import read_document
@@ -158,14 +159,6 @@ def _doubts_about(said: AllSaid) -> dict[str, str]:
     return {one.file: one.why for of in heard for one in of.refused if one.says != "differs"}
 
 
-def _files_beside(store: Store, models: Iterable[str]) -> dict[int, list[Path]]:
-    "The files of statements by number of the version, listed once for all."
-    found: dict[int, list[Path]] = {}
-    for path in (path for model in models for path in statement_files(store.root, model)):
-        found.setdefault(int(path.name[:6]), []).append(path)
-    return found
-
-
 def doubts(
     store: Store,  # with versions and statements
     versions: Mapping[int, ModelVersion],  # those that can be read, by number
@@ -175,7 +168,8 @@ def doubts(
     "What of some statements does not count."
     counted = [one for one in spoken if one.said.says in COUNTED]
     found, told = dict[str, str](), told_withdrawals(store) if counted else set()
-    beside = _files_beside(store, {one.said.model for one in counted})
+    models = {one.said.model for one in counted}
+    beside = {n: files for model in models for n, files in files_beside(store, model).items()}
     for number in dict.fromkeys(one.said.number for one in counted):
         try:
             found |= _doubts_about(all_said(store, versions[number], keys, beside[number], told))

@@ -22,7 +22,7 @@ from numpy.typing import ArrayLike
 from .bootstrap import DrawnValue
 from .bounds import Bounds, bounds_of
 from .metrics import MetricError, checked
-from .simultaneous import drawn_ratios, drawn_weights
+from .simultaneous import drawn_ratios, drawn_units, drawn_weights
 from ..store.errors import UsageError
 from ..store.gate_checks import GateCheck, gate_check
 from ..store.verdict import Verdict
@@ -33,7 +33,7 @@ class ScoredRows(NamedTuple):
 
     labels: np.ndarray  # 1 for positive, 0 for negative
     scores: np.ndarray  # from 0 to 1, rising
-    units: np.ndarray  # number of the unit, from 0
+    units: np.ndarray  # number of what is drawn, from 0
     ends: np.ndarray  # position of the last row of each run of equal scores
     n_units: int
 
@@ -48,7 +48,7 @@ def scored_rows(
     if values.min() < 0 or values.max() > 1:
         raise MetricError("scores outside 0 to 1 are no probabilities", "judge what `predict_proba` gives")
     order = np.argsort(values, kind="stable")
-    codes = np.unique(names, return_inverse=True)[1]
+    codes = drawn_units(np.unique(names, return_inverse=True)[1])
     ends = np.append(np.flatnonzero(np.diff(values[order])), len(values) - 1)
     return ScoredRows(known[order], values[order], codes[order], ends, int(codes.max()) + 1)
 
@@ -168,7 +168,7 @@ def _two_sided(name: str, spoken: str, found: Bounds | None, ends: tuple[float, 
     "A check of a figure that must lie between two limits."
     least, most = ends
     if found is None:
-        said = f"the {spoken} is not defined: all scores are the same, or nothing was promised"
+        said = f"the {spoken} is not defined: too few positives, the same score everywhere, or only 0"
         return gate_check(name, Verdict("fail", said), limit=most)
     word, rest = _place(found, least, most)
     span = f"{found.value:.2f} ({found.low:.2f} to {found.high:.2f})"

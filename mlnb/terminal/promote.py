@@ -242,9 +242,9 @@ def _promotion_answer(
     "Tell the audit log and the pages what came of it, and whoever asked."
     project, store, profile = opened
     _note_promotion(store, found)
-    page, fault = _published(project, store, document, profile, found.run)
-    found = replace(found, page=page)
-    return Answer(found.as_dict(), lambda: show_promotion(found), code, (*notes, *filter(None, (fault,))))
+    faults = _published(project, store, profile)
+    found = replace(found, page=_gate_page(project, document.pipeline, found.run))
+    return Answer(found.as_dict(), lambda: show_promotion(found), code, (*notes, *faults))
 
 # %% ../../nbs/terminal/240_promote.ipynb #e829767f
 def _foretold(contest: "Contest", plan: "Plan", opened: tuple, document: RunDocument) -> Answer:
@@ -346,7 +346,7 @@ def answer_rollback(
     from mlnb.history.models import named_model
     from mlnb.history.promotion import require_intact
 
-    project, store, _ = open_project()
+    project, store, profile = open_project()
     meant = named_model(project, model)
     if meant.ref:
         raise UsageError(f"`{model}` names a version", f"write `mlnb rollback {meant.name} --to N`")
@@ -365,4 +365,5 @@ def answer_rollback(
     line = f"{found.written} is the champion of `{meant.name}` again: {reason}"
     left = before.target if before else None
     document = about | {"state": "rolled_back", "before": left}
-    return Answer(document, lambda: show_lines(line), notes=notes)
+    faults = _published(project, store, profile)
+    return Answer(document, lambda: show_lines(line), notes=(*notes, *faults))
