@@ -67,7 +67,7 @@ def imported_value(
     root: Path,  # folder whose modules are found first
     definition: str,  # where it stands, `package.module:NAME`
     kind: type,  # of values that may be meant by a name that is misspelt
-) -> Any:  # raises `UsageError`
+) -> Any:  # raises `UsageError` where there is none
     "What a module of the project defines under a name."
     module, name = _module_of(root, definition), definition.partition(":")[2]
     if not hasattr(module, name):
