@@ -85,6 +85,18 @@ def _model_record(results: Mapping[str, Record], declared: ModelDeclaration) -> 
     return found[0]
 
 
+def _threshold_among(results: Mapping[str, Record], declared: ModelDeclaration) -> Artifact | None:
+    "The threshold that goes with a model; raises `UsageError` when one is declared and the run has none."
+    if declared.threshold is None:
+        return None
+    name = declared.threshold.removeprefix(f"{declared.pipeline}/")
+    found = [one.outputs[name] for one in results.values() if name in one.outputs and not one.each]
+    if not found or not isinstance(found[0], Artifact):
+        said = f"the run has no `{declared.threshold}`, which goes with the model"
+        raise UsageError(said, f"`mlnb run {declared.pipeline}` makes both; register that run")
+    return found[0]
+
+
 def _parameters_of(records: list[Record]) -> dict[str, Any]:
     "Values of the parameters that counted, by name."
     counted = [pair for record in records for pair in record.counted.parameters.items()]
@@ -101,16 +113,14 @@ def version_of_run(
     "What is to be registered of a run."
     results = results_of_run(store, document)
     record = _model_record(results, declared)
-    outputs = [pair for one in results.values() for pair in each_described(one.outputs)]
     behind, git = records_behind(record, results), document.git or None
-    beside = (declared.threshold or "").removeprefix(f"{declared.pipeline}/")
     pinned = [pair for one in (record, *behind) for pair in one.sources.items()]
     sources = {name: digest_of([list(part) for part in parts]) for name, parts in pinned}
     return ModelVersion(
         model=model,
         number=1,
         output=record.outputs[declared.name],
-        threshold=next((one for name, one in outputs if name == beside and isinstance(one, Artifact)), None),
+        threshold=_threshold_among(results, declared),
         stage=record.stage,
         key=record.key,
         run=document.run or "",
