@@ -8767,6 +8767,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                    'mlnb.terminal.ask.broken_notes': ('terminal/ask.html#broken_notes', 'mlnb/terminal/ask.py'),
                                    'mlnb.terminal.ask.draft_notes': ('terminal/ask.html#draft_notes', 'mlnb/terminal/ask.py'),
                                    'mlnb.terminal.ask.first_reason': ('terminal/ask.html#first_reason', 'mlnb/terminal/ask.py'),
+                                   'mlnb.terminal.ask.gate_notes': ('terminal/ask.html#gate_notes', 'mlnb/terminal/ask.py'),
                                    'mlnb.terminal.ask.graph_lines': ('terminal/ask.html#graph_lines', 'mlnb/terminal/ask.py'),
                                    'mlnb.terminal.ask.kernel_notes': ('terminal/ask.html#kernel_notes', 'mlnb/terminal/ask.py'),
                                    'mlnb.terminal.ask.known_in': ('terminal/ask.html#known_in', 'mlnb/terminal/ask.py'),

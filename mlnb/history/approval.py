@@ -25,12 +25,13 @@ from mlnb.care.approvals import (
 )
 from ..care.signing import own_key, read_key
 from ..care.vouched import Keys
+from .champion import champion_now
 from ..store.disk import found_below
 from ..store.errors import UsageError
 from ..store.objects import Store
-from ..store.refs import actor, read_ref
+from ..store.refs import actor
 from ..store.version_statements import VersionStatement
-from ..store.versions import ModelVersion, alias_ref
+from ..store.versions import ModelVersion
 
 # %% ../../nbs/history/130_approval.ipynb #4c6e7858
 def champion_digest(
@@ -38,8 +39,7 @@ def champion_digest(
     version: ModelVersion,  # of the model that is meant
 ) -> str | None:  # None while there is none
     "Which model is in production."
-    ref = alias_ref(version.declared.artifact, "champion")
-    move = read_ref(store, ref) if ref else None
+    move = champion_now(store, version.declared)
     return move.target if move else None
 
 

@@ -7,8 +7,8 @@ here it only becomes a table. A script that asks with `--json` therefore sees ex
 
 # %% auto #0
 __all__ = ['Resolved', 'first_reason', 'state_words', 'broken_notes', 'draft_notes', 'known_in', 'source_lines', 'status_row',
-           'status_table', 'answer_status', 'reason_rows', 'show_why', 'answer_why', 'value_row', 'answer_params',
-           'graph_lines', 'answer_dag', 'kernel_notes', 'answer_check']
+           'status_table', 'gate_notes', 'answer_status', 'reason_rows', 'show_why', 'answer_why', 'value_row',
+           'answer_params', 'graph_lines', 'answer_dag', 'kernel_notes', 'answer_check']
 
 # %% ../../nbs/terminal/100_ask.ipynb #830e7449
 from collections.abc import Callable
@@ -120,6 +120,19 @@ def status_table(
     return [*columns[:3], "by hand", columns[3]], wider
 
 
+def gate_notes(
+    plans: list[Any],  # of pipelines that are asked about
+) -> list[str]:  # lines for stderr
+    "Which verb runs a gate: after a promotion its stages are always stale."
+    said = "`{}` is the gate of model `{}`: `mlnb promote {}` runs it, for the candidate of then"
+    models = [(plan, name) for plan in plans for name in plan.project.models]
+    gates = [(plan, name) for plan, name in models if plan.project.models[name].gate == plan.pipeline.name]
+    stale = [
+        (plan, name) for plan, name in gates if any(one.state != "cached" for one in plan.steps.values())
+    ]
+    return [said.format(plan.pipeline.name, name, name) for plan, name in stale]
+
+
 @verb("ask", "status", "mlnb status fraud --profile ci")
 def answer_status(pipeline: PipelineName = None, given: Given = NOTHING_GIVEN) -> Answer:
     "Say which stages are fresh, and why others are not."
@@ -132,7 +145,8 @@ def answer_status(pipeline: PipelineName = None, given: Given = NOTHING_GIVEN) -
     sources = known_in(plans)
     found = {"stages": to_builtins(stages), "sources": [one.as_dict() for one in sources]}
     refused = [note for p in plans for note in refused_heads(p.store, [p.pipeline.name], p.profile)]
-    notes = (*broken_notes(pipelines), *draft_notes(pipelines), *source_lines(sources), *refused)
+    notes = (*broken_notes(pipelines), *draft_notes(pipelines), *gate_notes(plans), *source_lines(sources))
+    notes = (*notes, *refused)
     return Answer(found, lambda: show_table(columns, rows, none), notes=notes)
 
 # %% ../../nbs/terminal/100_ask.ipynb #88a74535
