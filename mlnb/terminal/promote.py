@@ -100,7 +100,8 @@ def show_promotion(
         show_table(head, gate_rows(found.checks), "no check")
     used = f"judgement {found.tries} of {found.most_tries} on this window of data" if found.most_tries else ""
     page = f"page: {found.page}" if found.page else ""
-    reasons = [f"  {reason}" for reason in found.reasons]
+    told = tuple(f"`{one.name}` " for one in found.checks)  # the table has their reasons
+    reasons = [f"  {reason}" for reason in found.reasons if not reason.startswith(told)]
     show_lines(promotion_line(found), *reasons, *filter(None, (used, page)))
 
 # %% ../../nbs/terminal/240_promote.ipynb #a8a4848b
