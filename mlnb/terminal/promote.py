@@ -7,11 +7,11 @@
 
 # %% auto #0
 __all__ = ['Promoted', 'AsOverride', 'WhyPromoted', 'WhyBack', 'BackTo', 'gate_plan', 'gate_rows', 'promotion_line',
-           'show_promotion', 'answer_promote', 'answer_rollback']
+           'show_promotion', 'WhyMoved', 'answer_promote', 'answer_rollback']
 
 # %% ../../nbs/terminal/240_promote.ipynb #f935119c
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 from msgspec.structs import replace
@@ -128,6 +128,13 @@ def _decided(store: Any, contest: "Contest", evidence: "GateEvidence", plan: "Pl
     return decision, evidence
 
 # %% ../../nbs/terminal/240_promote.ipynb #c866381a
+class WhyMoved(NamedTuple):
+    "Why whoever promotes wants it."
+
+    reason: str  # one sentence; empty when nothing is said
+    is_exception: bool  # whether a refusal may be overridden
+
+
 def _note_exception(store: Any, contest: "Contest", decision: "VersionStatement", reason: str) -> None:
     "Report that a refusal of the gate is overridden, for whoever answers for the model."
     from mlnb.care.violations import report_violation
@@ -139,7 +146,7 @@ def _note_exception(store: Any, contest: "Contest", decision: "VersionStatement"
 
 
 def _go_on(
-    store: Any, keys: Any, contest: "Contest", decision: "VersionStatement", profile: str, exception: str
+    store: Any, keys: Any, contest: "Contest", decision: "VersionStatement", profile: str, why: WhyMoved
 ) -> "tuple[PromotionState, list[str], list[NotCounted]]":
     "Wait, or promote; the state, what is waited for, and which statements do not count."
     from mlnb.care.approvals import note_refused
@@ -152,9 +159,11 @@ def _go_on(
     note_refused(store, refused)
     if waiting.lines:
         return "waiting", [*waiting.lines], refused
-    if exception:
-        _note_exception(store, contest, decision, exception)
-    word = f"{BY_EXCEPTION}{exception}" if exception else f"the gate passed it in run {decision.run}"
+    is_exception = decision.says == "refused"
+    if is_exception:
+        _note_exception(store, contest, decision, why.reason)
+    passed = f"the gate passed it in run {decision.run}" + (f": {why.reason}" if why.reason else "")
+    word = f"{BY_EXCEPTION}{why.reason}" if is_exception else passed
     promote_version(store, contest, f"{contest.version.written}, {word}", signer(store, "ref"))
     return "promoted", [], refused
 
@@ -186,15 +195,15 @@ AsOverride = Annotated[
 WhyPromoted = Annotated[str, typer.Option("--reason", help="Why, one sentence; kept for ever.")]
 
 
-def _exception_of(override: bool, reason: str) -> str:
-    "Why a refusal is overridden; empty when it is not."
+def _why_moved(override: bool, reason: str) -> WhyMoved:
+    "Why whoever promotes wants it; raises `UsageError` for an exception without a reason."
     if override and not reason.strip():
         raise UsageError("an exception needs a reason", 'write `--override --reason "…"`')
-    return reason.strip() if override else ""
+    return WhyMoved(reason.strip(), override)
 
 
 def _decide_on(
-    contest: "Contest", plan: "Plan", opened: tuple, document: RunDocument, exception: str
+    contest: "Contest", plan: "Plan", opened: tuple, document: RunDocument, why: WhyMoved
 ) -> Answer:
     "Decide on what the gate's run shows, and go on from there."
     from mlnb.history.decisions import deciding, tries_allowed, tries_on
@@ -211,10 +220,9 @@ def _decide_on(
         decision, evidence = _decided(store, contest, evidence, plan, document.run)
         state: PromotionState = "refused"
         reasons, refused = list(evidence.reasons), list["NotCounted"]()
-        if not evidence.reasons or exception:
-            excepted = exception if evidence.reasons else ""
+        if not evidence.reasons or why.is_exception:
             keys = keys_counted(project, store)
-            state, reasons, refused = _go_on(store, keys, contest, decision, profile, excepted)
+            state, reasons, refused = _go_on(store, keys, contest, decision, profile, why)
         tries = len(tries_on(store, contest.model, evidence.window))
     about = {
         "checks": tuple(evidence.checks),
@@ -296,7 +304,7 @@ def answer_promote(
     from mlnb.history.promotion import contest, promotion_of
     from mlnb.terminal.run import run_as_told
 
-    exception = _exception_of(override, reason)
+    why = _why_moved(override, reason)
     opened = project, store, profile = open_project(profile)
     judged = contest(store, project, model)
     if judged.is_champion:
@@ -312,7 +320,7 @@ def answer_promote(
     document = run_as_told(plan, Manner(dry_run=dry_run, as_json=as_json), moves_head=False)
     if dry_run:
         return _foretold(judged, plan, opened, document)
-    return _decide_on(judged, plan, opened, document, exception)
+    return _decide_on(judged, plan, opened, document, why)
 
 # %% ../../nbs/terminal/240_promote.ipynb #08e42680
 WhyBack = Annotated[str, typer.Option("--reason", help="Why, one sentence; kept for ever.")]
