@@ -185,6 +185,9 @@ class Promotion(JsonStruct, frozen=True, kw_only=True):
     reasons: tuple[str, ...] = ()  # why it is refused, or what it waits for
     tries: int | None = None  # judgements that used the window
     most_tries: int | None = None  # that the gate allows; None = any number
+    artifact: str | None = None  # of the model, as declared
+    champion: str | None = None  # digest of the champion; None = there was none
+    window: str | None = None  # digest of the data that this judgement used
     page: str | None = None  # of the gate, below the project
     is_planned: bool = False  # whether nothing was done: what would happen
 
@@ -197,6 +200,7 @@ def promotion_of(
     "What promoting came to, for a contest."
     against = contest.against.number if contest.against else None
     one = contest.version
+    about |= {"artifact": contest.declared.artifact, "champion": contest.against_digest}
     return Promotion(
         model=one.model, version=one.number, digest=one.digest, state=state, against=against, **about
     )
