@@ -7,23 +7,31 @@ import signal
 import traceback
 
 import pytest
+from msgspec.structs import replace
 
 from mlnb.care.verify import verify_store
 from mlnb.flow.registering import register_model
 from mlnb.history.champion import champion_now, former_champions, go_back, version_before
-from mlnb.history.decisions import deciding, judgements_of, tries_on, why_worn_out, write_decision
+from mlnb.history.decisions import (
+    deciding,
+    judgements_of,
+    on_fresh_data,
+    tries_on,
+    why_worn_out,
+    write_decision,
+)
 from mlnb.history.gate_evidence import GateEvidence
 from mlnb.history.promotion import contest, promote_version
 from mlnb.store import crash_points
 from mlnb.store.artifacts import put_value
 from mlnb.store.crash_points import STEPS
-from mlnb.store.errors import LockedError
+from mlnb.store.errors import IntegrityError, LockedError, UsageError
 from mlnb.store.gate_checks import GateCheck
 from mlnb.store.model_settings import model_declared
 from mlnb.store.objects import get, open_store
 from mlnb.store.refs import lost_moves, ref_history
 from mlnb.store.settings import Project
-from mlnb.store.versions import ModelVersion, lost_versions, read_versions
+from mlnb.store.versions import ModelVersion, lost_versions, read_versions, register_version, version_place
 
 DECLARED = model_declared({"artifact": "demo/model", "gate": "gate"})
 OK = [GateCheck(name="roc_auc", verdict="ok", value=0.9)]
@@ -204,7 +212,44 @@ def test_eight_who_judge_at_once_use_no_more_tries_than_the_gate_allows(shop):
 
     children = [in_child(lambda n=n: use_a_try(n)) for n in range(1, 9)]
     assert sorted(map(ended, children)) == [0] * 5 + [75] * 3
-    assert len(tries_on(store, "demo", "e" * 64)) == 5
+    assert len(tries_on(store, "demo/model", "e" * 64)) == 5
+
+
+def test_data_that_have_served_too_often_stay_refused_however_often_and_by_what_name_one_asks(shop):
+    _, store = shop
+    lucky = GateEvidence("f" * 64, OK, "e" * 64, ())
+    for n in range(2):
+        version = register(store, n)
+        write_decision(store, version, None, lucky, None)
+    renamed = replace(register(store, 2), model="other")
+    for version in (register(store, 3), register_version(store, renamed).version):
+        for _ in range(3):
+            evidence = on_fresh_data(store, version, None, lucky, 2)
+            decision = write_decision(store, version, None, evidence, None)
+            assert (decision.says, decision.window) == ("refused", None)
+    assert on_fresh_data(store, version, None, lucky, 3) == lucky  # it was counted in no window
+
+
+@pytest.mark.parametrize("how", ["file lost", "model renamed", "artifact renamed"])
+def test_nobody_is_judged_without_the_champion_because_its_version_is_not_found(shop, how):
+    project, store = shop
+    first, second = register(store, 0), register(store, 1)
+    judge_and_promote(project, store, 1)
+    if how == "file lost":
+        (store.root / version_place("demo", 1)).unlink()
+    if how == "model renamed":
+        second = register_version(store, replace(second, model="other")).version
+        project = replace(project, models={"other": DECLARED})
+    if how == "artifact renamed":
+        renamed = replace(DECLARED, artifact="demo/other")
+        with pytest.raises(UsageError, match="demo@2 is of `demo/model`"):
+            contest(store, replace(project, models={"demo": renamed}), "demo@2")
+        return
+    with pytest.raises(IntegrityError, match="is no version of") as caught:
+        contest(store, project, second.written)
+    assert "`mlnb model register" in caught.value.mend
+    again = register_version(store, replace(first, model=second.model)).version
+    assert contest(store, project, second.written).against == again
 
 
 def test_evidence_made_stale_between_check_and_move_moves_nothing(shop):

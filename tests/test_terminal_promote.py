@@ -103,6 +103,10 @@ def test_a_gate_lets_in_what_passes_and_keeps_out_what_does_not(project, mlnb, p
     assert candidate(project, mlnb, 5) == 4  # good, but the window has served
     code, said = promote("demo")
     assert code == 3 and "this window of data served for 3 judgements" in said["reasons"][0]
+    for place in (project.root / ".mlnb" / "versions" / "demo").glob("*.*.json"):
+        place.unlink()  # neither asking again nor taking away what was decided gives a try back
+    code, said = promote("demo")
+    assert (code, said["tries"]) == (3, 3) and "served for 3 judgements" in said["reasons"][0]
     (project.root / "gate" / "10_window.ipynb").write_text(
         (project.root / "gate" / "10_window.ipynb").read_text().replace("'window', 7", "'window', 8")
     )

@@ -13,7 +13,7 @@ from ..care.vouched import why_refused
 from ..store.errors import IntegrityError
 from ..store.objects import Store
 from ..store.refs import RefValue, read_ref, ref_path
-from ..store.versions import alias_ref, version_of_artifact, versions_with_threshold
+from ..store.versions import ModelVersion, alias_ref, version_of_artifact, versions_with_threshold
 
 # %% ../../nbs/flow/050_aliases.ipynb #bc0deac2
 def alias_now(
@@ -33,11 +33,8 @@ def alias_now(
     return moved
 
 # %% ../../nbs/flow/050_aliases.ipynb #08fbad66
-def _beside_model(store: Store, artifact: str, ref: str) -> str | None:
+def _beside_model(store: Store, versions: list[ModelVersion], ref: str) -> str | None:
     "The digest of the threshold that belongs to the model which a number or an alias means."
-    versions = versions_with_threshold(store, artifact) if ref.isdecimal() or alias_ref(artifact, ref) else []
-    if not versions:
-        return None
     moved = alias_now(store, versions[-1].declared.artifact, ref)
     digest = moved.target if moved else None
     meant = [one for one in versions if str(one.number) == ref or one.digest == digest]
@@ -53,5 +50,8 @@ def digest_named(
     version = version_of_artifact(store, artifact, ref)
     if version is not None:
         return version.digest
+    versions = versions_with_threshold(store, artifact) if ref.isdecimal() or alias_ref(artifact, ref) else []
+    if versions:  # whatever alias somebody has laid beside it
+        return _beside_model(store, versions, ref)
     moved = alias_now(store, artifact, ref)
-    return moved.target if moved else _beside_model(store, artifact, ref)
+    return moved.target if moved else None

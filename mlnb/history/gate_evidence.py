@@ -68,7 +68,7 @@ class GateEvidence(NamedTuple):
 
     key: str  # of the record that holds the checks
     checks: list[GateCheck]
-    window: str  # digest of the data
+    window: str | None  # digest of the data; None = they had served too often
     reasons: tuple[str, ...]  # why it refuses; empty when it lets pass
 
 

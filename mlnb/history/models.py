@@ -28,11 +28,13 @@ from mlnb.care.approvals import (
     told_withdrawals,
 )
 from ..care.vouched import Keys, SaidStanding, keys_known
+from ..flow.aliases import alias_now
 from .results import refs_of
 from ..store.border import JsonStruct
 from ..store.errors import UsageError, did_you_mean
 from ..store.input_columns import InputColumn, column_words, inputs_changed
 from ..store.model_settings import ModelDeclaration
+from ..store.names import is_alias
 from ..store.objects import Store
 from ..store.settings import Project
 from ..store.version_statements import statement_files
@@ -64,8 +66,9 @@ def aliases_of(
     store: Store,  # with the refs
     model: NamedModel,  # whose aliases are meant
 ) -> dict[str, str]:  # digest by alias
-    "What the aliases of a model mean now."
-    return refs_of(store, model.declared.pipeline, model.declared.name)
+    "What the aliases of a model mean now; what may be a number or a digest is none."
+    found = refs_of(store, model.declared.pipeline, model.declared.name)
+    return {alias: digest for alias, digest in found.items() if is_alias(alias)}
 
 
 def version_named(
@@ -79,7 +82,8 @@ def version_named(
     listed = f"`mlnb model {model.name}` lists what there is"
     if model.ref is None:
         raise UsageError(f"`{written}` is a model, and a version is needed", f"write `{written}@N`; {listed}")
-    digest = aliases_of(store, model).get(model.ref)
+    moved = alias_now(store, model.declared.artifact, model.ref)
+    digest = moved.target if moved else None
     found = [one for one in versions if str(one.number) == model.ref or one.digest == digest]
     if not found:
         raise UsageError(f"there is no `{model.name}@{model.ref}`", listed)
