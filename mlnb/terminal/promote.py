@@ -118,12 +118,10 @@ def _undecided(contest: "Contest", document: RunDocument) -> tuple["Promotion", 
 def _decided(store: Any, contest: "Contest", evidence: "GateEvidence", plan: "Plan", run: str | None) -> Any:
     "Write down what the gate said, also when its data are worn out; the statement, and the evidence."
     from mlnb.care.vouched import signer
-    from mlnb.history.decisions import tries_allowed, why_worn_out, write_decision
+    from mlnb.history.decisions import on_fresh_data, tries_allowed, write_decision
 
     against = contest.against_digest
-    worn = why_worn_out(store, contest.version, against, evidence.window, tries_allowed(plan))
-    if worn:
-        evidence = evidence._replace(reasons=(*evidence.reasons, worn))
+    evidence = on_fresh_data(store, contest.version, against, evidence, tries_allowed(plan))
     decision = write_decision(store, contest.version, against, evidence, run, signer(store, "version"))
     return decision, evidence
 
@@ -216,6 +214,7 @@ def _decide_on(
     if evidence is None:
         found, code = _undecided(contest, document)
         return _promotion_answer(opened, found, document, code)
+    window = evidence.window or ""
     with deciding(store, contest.model):
         decision, evidence = _decided(store, contest, evidence, plan, document.run)
         state: PromotionState = "refused"
@@ -223,12 +222,13 @@ def _decide_on(
         if not evidence.reasons or why.is_exception:
             keys = keys_counted(project, store)
             state, reasons, refused = _go_on(store, keys, contest, decision, profile, why)
-        tries = len(tries_on(store, contest.model, evidence.window))
+        tries = len(tries_on(store, contest.declared.artifact, window))
     about = {
         "checks": tuple(evidence.checks),
         "tries": tries,
         "most_tries": tries_allowed(plan),
         "gate": evidence.key,
+        "window": evidence.window,
     }
     found = promotion_of(contest, state, run=decision.run, reasons=tuple(reasons), **about)
     return _promotion_answer(
@@ -241,6 +241,7 @@ def _note_promotion(store: Any, found: "Promotion") -> None:
     if found.is_planned:
         return
     about = {name: getattr(found, name) for name in ("model", "version", "against", "run", "gate")}
+    about |= {name: getattr(found, name) for name in ("artifact", "champion", "window")}
     reasons = [reason[:500] for reason in found.reasons[:20]]
     writer_of_log()(store, "promotion", found.state, found.digest, reasons=reasons, **about)
 
