@@ -115,11 +115,11 @@ def test_a_gate_lets_in_what_passes_and_keeps_out_what_does_not(project, mlnb, p
     code, said = promote("demo@4")
     assert (code, said["state"], said["against"], said["tries"]) == (0, "promoted", 1, 1)
     assert aliases(project, mlnb) == {"candidate": 4, "champion": 4, "previous": 1}
+    assert "`gate` is the gate of model `demo`" in mlnb("status", "gate", cwd=project.root).stderr
 
     back = mlnb("rollback", "demo", "--reason", "too many alarms", cwd=project.root)
     assert back.code == 0 and "demo@1 is the champion of `demo` again" in back.stdout
     assert mlnb("rollback", "demo", cwd=project.root).code == 2
-    assert "`gate` is the gate of model `demo`" in mlnb("status", "gate", cwd=project.root).stderr
     assert promote("demo@4")[1]["state"] == "promoted"
     assert mlnb("model", "revoke", "demo@1", "--reason", "leak", cwd=project.root).code == 0
     gone = mlnb("rollback", "demo", cwd=project.root)
