@@ -170,6 +170,12 @@ def test_a_champion_whose_moves_were_taken_away_is_noticed_and_stops_both_ways(p
 LOADED = "from mlnb import load, save\nmodel = load('demo/model@candidate')\n"
 UNDECIDED = {
     "raises": ("save('checks', [model / 0])", 1, "unsupported operand"),
+    "long": (
+        "save('checks', [{'name': f'a{n}', 'verdict': 'fail', 'reason': '🦊' * 900} for n in range(40)])",
+        3,
+        "`a39` fails",
+    ),
+    "nan": ("save('checks', [{'name': 'a', 'verdict': 'ok', 'value': float('nan')}])", 2, "finite figures"),
     "dict": ("save('checks', {})", 2, "no list"),
     "empty": ("save('checks', [])", 3, "nothing was checked"),
     "verdict": ("save('checks', [{'name': 'a', 'verdict': 'fine'}])", 2, "check 1 of the gate"),

@@ -234,7 +234,7 @@ def _note_promotion(store: Any, found: "Promotion", moves: list[str]) -> None:
     about = {name: getattr(found, name) for name in ("model", "version", "against", "run", "gate")}
     about |= {name: getattr(found, name) for name in ("artifact", "champion", "window")}
     about |= {"heads": moves} if moves else {}
-    reasons = [reason[:500] for reason in found.reasons[:20]]
+    reasons = [reason[:200] for reason in found.reasons[:10]]  # the statement and the checks hold all
     writer_of_log()(store, "promotion", found.state, found.digest, reasons=reasons, **about)
 
 
