@@ -1688,6 +1688,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                        'mlnb.history.champion.go_back': ('history/champion.html#go_back', 'mlnb/history/champion.py'),
                                        'mlnb.history.champion.move_champion': ( 'history/champion.html#move_champion',
                                                                                 'mlnb/history/champion.py'),
+                                       'mlnb.history.champion.moves_told': ('history/champion.html#moves_told', 'mlnb/history/champion.py'),
                                        'mlnb.history.champion.version_before': ( 'history/champion.html#version_before',
                                                                                  'mlnb/history/champion.py')},
             'mlnb.history.checkout': { 'mlnb.history.checkout._copy_problem': ( 'history/checkout.html#_copy_problem',

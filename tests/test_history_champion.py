@@ -107,7 +107,9 @@ def assert_sound(store, champions):
 WORK = {
     "register": lambda project, store: register(store, 3),
     "promote": lambda project, store: judge_and_promote(project, store, 2),
-    "rollback": lambda project, store: go_back(store, version_before(store, "demo", DECLARED), "alarms"),
+    "rollback": lambda project, store: go_back(
+        store, version_before(store, "demo", DECLARED), "alarms", champion_now(store, DECLARED)
+    ),
 }
 CHAMPIONS = {
     "register": ({2}, 2),

@@ -9,6 +9,7 @@ from mlnb.history.promotion import contest, promote_version
 from mlnb.store.errors import IntegrityError, LockedError
 from mlnb.store.objects import path_of
 from mlnb.store.settings import find_project, project_store
+from mlnb.store.versions import alias_ref
 
 SETTINGS = """[mlnb]
 [pipeline.demo]
@@ -151,9 +152,31 @@ def test_who_comes_second_and_what_is_damaged_or_erased_do_not_move_the_champion
     assert former_champions(store, found.models["demo"])[-1] == digest_named(store, "demo/model", "2")
 
 
+def test_a_champion_whose_moves_were_taken_away_is_noticed_and_stops_both_ways(project, asked):
+    found = find_project(project.root)
+    ref = project_store(found).root / "refs" / alias_ref("demo/model", "champion")
+    told = asked("audit", "events", "--event", "promotion", "--json", cwd=project.root).json["events"]
+    (last,) = max(one["about"]["heads"] for one in told if one["about"].get("heads"))
+    for place in ref.iterdir():
+        if int(place.stem) >= int(last.split()[1]):
+            place.unlink()
+    for verb in (("promote", "demo@3"), ("rollback", "demo")):
+        answer = asked(*verb, "--json", cwd=project.root)
+        assert answer.code == 5 and "went back" in answer.json["problems"][0]["message"]
+    assert asked("audit", "verify", cwd=project.root).code == 5
+    assert asked("audit", "tell", "--why", "a backup was played back", cwd=project.root).code == 0
+    assert asked("promote", "demo@3", "-n", "--json", cwd=project.root).json["state"]
+
+
 LOADED = "from mlnb import load, save\nmodel = load('demo/model@candidate')\n"
 UNDECIDED = {
     "raises": ("save('checks', [model / 0])", 1, "unsupported operand"),
+    "long": (
+        "save('checks', [{'name': f'a{n}', 'verdict': 'fail', 'reason': '🦊' * 900} for n in range(40)])",
+        3,
+        "`a39` fails",
+    ),
+    "nan": ("save('checks', [{'name': 'a', 'verdict': 'ok', 'value': float('nan')}])", 2, "finite figures"),
     "dict": ("save('checks', {})", 2, "no list"),
     "empty": ("save('checks', [])", 3, "nothing was checked"),
     "verdict": ("save('checks', [{'name': 'a', 'verdict': 'fine'}])", 2, "check 1 of the gate"),

@@ -108,6 +108,8 @@ class ToldRuns(Struct):
         event, about = entry.event, entry.about
         if event in TELLING:
             self._note_runs(entry)
+        if event == "promotion":
+            self._note_moves(self._about_as(NamedTraces, entry).heads)
         if event == "erasure":
             self._note_erasure(entry)
         if event == "trust" and isinstance(about.get("name"), str):
@@ -290,9 +292,12 @@ def _first_of(texts: list[str]) -> str:
 
 def _move_finding(ref: str, n: int) -> Finding:
     "That moves of a head are gone, and how it is set right."
-    _, pipeline, profile, *_ = [*ref.split("/"), "", ""]
+    kind, pipeline, profile, *rest = [*ref.split("/"), "", ""]
+    gone = f"move {n} of `{ref}` is gone, and an entry tells of it"
+    if kind == "names":
+        return Finding(None, f"`{pipeline}/{profile}@{rest[0]}` went back: {gone}", _TELL_LATE)
     option = "" if profile == DEFAULT_PROFILE else f" --profile {quote(profile)}"
-    said = f"the head of {pipeline} went back: move {n} of `{ref}` is gone, and an entry tells of it"
+    said = f"the head of {pipeline} went back: {gone}"
     return Finding(None, said, f"`mlnb run {quote(pipeline)}{option}` sets the head anew; {_TELL_LATE}")
 
 

@@ -77,7 +77,10 @@ def _checks_of(plan: Plan, step: Step, described: Artifact) -> list[GateCheck]:
     from mlnb.store.codecs import decode
 
     if described.codec != "json":
-        raise UsageError(f"`{CHECKS}` of gate `{plan.pipeline.name}` is no list", "save a list of dicts")
+        said = f"`{CHECKS}` of gate `{plan.pipeline.name}` is no list of plain dicts with finite figures"
+        raise UsageError(
+            said, "save a list of dicts, each as `gate_check` makes it, without what is not finite"
+        )
     return read_checks(decode("json", get(plan.store, described.digest)))
 
 

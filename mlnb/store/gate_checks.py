@@ -47,6 +47,10 @@ def read_checks(
     "Read the checks of a gate."
     if not isinstance(plain, list):
         raise UsageError(f"`checks` is a {type(plain).__name__} and no list", _MEND)
+    if len(plain) > _MOST_CHECKS:
+        raise UsageError(
+            f"`checks` holds {len(plain):,} checks", f"save at most {_MOST_CHECKS:,}: somebody reads them"
+        )
     checks = [_read_check(n, one) for n, one in enumerate(plain, 1)]
     names = [check.name for check in checks]
     twice = next((name for name in names if names.count(name) > 1), None)
@@ -55,6 +59,7 @@ def read_checks(
     return checks
 
 
+_MOST_CHECKS = 1_000  # more than an approver, a page or the audit log can take
 _MEND = "let the gate save a list of checks, each with a name of its own, as `gate_check` makes them"
 
 

@@ -236,13 +236,14 @@ def _decide_on(
     )
 
 
-def _note_promotion(store: Any, found: "Promotion") -> None:
+def _note_promotion(store: Any, found: "Promotion", moves: list[str]) -> None:
     "Tell the audit log what promoting came to; nothing of what is only planned."
     if found.is_planned:
         return
     about = {name: getattr(found, name) for name in ("model", "version", "against", "run", "gate")}
     about |= {name: getattr(found, name) for name in ("artifact", "champion", "window")}
-    reasons = [reason[:500] for reason in found.reasons[:20]]
+    about |= {"heads": moves} if moves else {}
+    reasons = [reason[:200] for reason in found.reasons[:10]]  # the statement and the checks hold all
     writer_of_log()(store, "promotion", found.state, found.digest, reasons=reasons, **about)
 
 
@@ -250,8 +251,11 @@ def _promotion_answer(
     opened: tuple, found: "Promotion", document: RunDocument, code: int, notes: tuple[str, ...] = ()
 ) -> Answer:
     "Tell the audit log and the pages what came of it, and whoever asked."
+    from mlnb.history.champion import moves_told
+
     project, store, profile = opened
-    _note_promotion(store, found)
+    moves = moves_told(store, project.models[found.model]) if found.state == "promoted" else []
+    _note_promotion(store, found, moves)
     faults = _published(project, store, profile)
     found = replace(found, page=_gate_page(project, document.pipeline, found.run))
     return Answer(found.as_dict(), lambda: show_promotion(found), code, (*notes, *faults))
@@ -316,7 +320,7 @@ def answer_promote(
     revoked = why_not_usable(store, judged.version)
     if revoked:
         gone = promotion_of(judged, "refused", reasons=(revoked,), is_planned=dry_run)
-        _note_promotion(store, gone)
+        _note_promotion(store, gone, [])
         return Answer(gone.as_dict(), lambda: show_promotion(gone), 3)
     document = run_as_told(plan, Manner(dry_run=dry_run, as_json=as_json), moves_head=False)
     if dry_run:
@@ -352,7 +356,7 @@ def answer_rollback(
     "Go back to the champion before, at once, without the gate."
     from mlnb.care.approvals import why_not_usable
     from mlnb.care.vouched import signer
-    from mlnb.history.champion import champion_now, go_back, version_before
+    from mlnb.history.champion import champion_now, go_back, moves_told, version_before
     from mlnb.history.models import named_model
     from mlnb.history.promotion import require_intact
 
@@ -360,18 +364,18 @@ def answer_rollback(
     meant = named_model(project, model)
     if meant.ref:
         raise UsageError(f"`{model}` names a version", f"write `mlnb rollback {meant.name} --to N`")
+    before = champion_now(store, meant.declared)
     found = version_before(store, meant.name, meant.declared, to)
     revoked = why_not_usable(store, found)
     if revoked:
         raise UsageError(revoked, f"choose another one with `--to N`, or `mlnb promote {meant.name}@N`")
     require_intact(store, found)
-    before = champion_now(store, meant.declared)
     notes = _refuse_unserved_now(project, store, found, before.target if before else None)
-    go_back(store, found, reason, signer(store, "ref"))
+    go_back(store, found, reason, before, signer(store, "ref"))
     about = {"model": meant.name, "version": found.number, "digest": found.digest}
-    writer_of_log()(
-        store, "promotion", "rolled_back", found.digest, model=meant.name, version=found.number, reason=reason
-    )
+    told = {"model": meant.name, "version": found.number, "reason": reason}
+    told["heads"] = moves_told(store, meant.declared)
+    writer_of_log()(store, "promotion", "rolled_back", found.digest, **told)
     line = f"{found.written} is the champion of `{meant.name}` again: {reason}"
     left = before.target if before else None
     document = about | {"state": "rolled_back", "before": left}
