@@ -166,6 +166,43 @@ def test_approval_travels_to_who_promotes_and_so_does_its_withdrawal(people):
     assert ben.mlnb("approve", "fraud@1")[1]["is_new"] and ben.who(version) == [ben.key]
 
 
+OLD, NEW = "e", "f"  # two champions before
+
+
+def crowned(person, digits):
+    "The digest of who is champion last, None for nobody."
+    digest = None
+    for digit in digits:
+        digest = put(person.store, f"model {digit}".encode())
+        sign = signer(person.store, "ref")
+        move_ref(person.store, "names/fraud/model/champion", digest, "promoted", sign=sign)
+    return digest
+
+
+WHERE = {
+    "nobody is champion where it is approved": ([OLD], [], True),
+    "an older one is": ([OLD, NEW], [OLD], True),
+    "that one was before": ([OLD], [OLD, NEW], False),
+}  # champions of who judges, of who approves, whether it can be approved
+
+
+@pytest.mark.parametrize("where", WHERE)
+def test_who_approves_may_have_another_champion_and_is_told(people, where):
+    anna, ben = people
+    judges, approves, can = WHERE[where]
+    version, against = anna.register(), crowned(anna, judges)
+    anna.judge(version, against=against)
+    assert anna.mlnb("push")[0] == 0 and ben.mlnb("pull")[0] == 0
+    here = crowned(ben, approves)
+    if not can:
+        assert refusal(ben, "fraud@1")[1] == ["mlnb promote fraud@1"]
+        return
+    code, said, err = ben.mlnb("approve", "fraud@1")
+    assert (code, said["against"], "judged beside" in err) == (0, against, against != here)
+    ben.mlnb("push"), anna.mlnb("pull")  # a champion of two people stays where it is
+    assert anna.who(version) == [ben.key]
+
+
 def lost(path):
     path.rename(path.with_name("lost"))
     path.with_suffix(".pub").unlink()

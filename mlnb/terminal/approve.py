@@ -75,6 +75,22 @@ def _approved_document(said: "VersionStatement", is_new: bool) -> dict[str, Any]
     return {name: plain[name] for name in named} | about
 
 
+def _evidence_notes(
+    store: Any, version: "ModelVersion", keys: Any, decision: "VersionStatement"
+) -> list[str]:
+    "What an approver should know of the evidence, for people."
+    from mlnb.history.approval import judged_elsewhere, refused_since
+
+    since, elsewhere = (
+        refused_since(store, version, keys, decision),
+        judged_elsewhere(store, decision, version),
+    )
+    mend = f"`mlnb promote {version.written} -n` says what it would do"
+    there = "it counts where that is the champion: `mlnb push` sends it there"
+    told = ((since, mend), (elsewhere, there))
+    return [complaint(said, what, "note") for said, what in told if said]
+
+
 @verb("models", "approve", 'mlnb approve fraud@3 --reason "read the gate, margins are wide"')
 def answer_approve(
     version: Version,
@@ -96,7 +112,7 @@ def answer_approve(
     if withdraw:
         return _withdrawn(store, found, keys, reason)
     from mlnb.care.approvals import approvals_that_count, note_refused, spoken_of
-    from mlnb.history.approval import Saying, approval_of, decision_to_approve, refused_since, second_person
+    from mlnb.history.approval import Saying, approval_of, decision_to_approve, second_person
 
     second_person(store, found, keys)
     decision = decision_to_approve(store, found, keys, override)
@@ -109,15 +125,7 @@ def answer_approve(
         "not_counted": [one.as_dict() for one in heard.refused]
     }
     line = approval_line(own, said is not None)
-    since = refused_since(store, found, keys, decision)
-    notes = (
-        *(
-            (complaint(since, f"`mlnb promote {found.written} -n` says what it would do", "note"),)
-            if since
-            else ()
-        ),
-        *not_counted_notes(heard.refused),
-    )
+    notes = (*_evidence_notes(store, found, keys, decision), *not_counted_notes(heard.refused))
     return Answer(document, lambda: show_lines(line), notes=notes)
 
 
