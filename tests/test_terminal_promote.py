@@ -119,11 +119,13 @@ def test_a_gate_lets_in_what_passes_and_keeps_out_what_does_not(project, mlnb, p
     assert mlnb("model", "revoke", "demo@1", "--reason", "leak", cwd=project.root).code == 0
     gone = mlnb("rollback", "demo", cwd=project.root)
     assert gone.code == 2 and "was revoked" in gone.stderr
-    assert promote("demo@1")[0] == 3 and "was revoked" in promote("demo@1")[1]["reasons"][0]
+    code, said = promote("demo@1")
+    assert code == 3 and "was revoked" in said["reasons"][0] and "`mlnb promote demo@N`" in said["reasons"][0]
     code, said = promote("demo@2", "--override")
     assert code == 2 and "mend: write `--override --reason" in said
     code, said = promote("demo@2", "--override", "--reason", "shop opens tomorrow")
     assert (code, said["state"]) == (3, "waiting") and "second person" in said["reasons"][0]
+    assert said["is_exception"] and not promote("demo@4")[1]["is_exception"]
     assert aliases(project, mlnb)["champion"] == 4 and mlnb("verify", cwd=project.root).code == 0
 
 

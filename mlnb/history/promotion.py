@@ -187,6 +187,7 @@ class Promotion(JsonStruct, frozen=True, kw_only=True):
     most_tries: int | None = None  # that the gate allows; None = any number
     page: str | None = None  # of the gate, below the project
     is_planned: bool = False  # whether nothing was done: what would happen
+    is_exception: bool = False  # whether the gate refused it, and somebody overrides that
 
 
 def promotion_of(

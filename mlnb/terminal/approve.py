@@ -38,6 +38,7 @@ def not_counted_notes(
 def approval_line(
     said: "VersionStatement",  # an approval, or its withdrawal
     is_new: bool = True,  # False when it was said before
+    is_exception: bool = False,  # whether the gate had refused it
 ) -> str:
     "What somebody has said of a version, in a line."
     version, gate = f"{said.model}@{said.number}", (said.gate or "")[:12]
@@ -45,6 +46,7 @@ def approval_line(
     if said.says == "withdrawn":
         return f"the approval of {version} by gate record {gate} is withdrawn; `mlnb push` tells the others"
     word = "is approved" if is_new else "was approved by you before"
+    word += " as an exception" if is_exception else ""
     return f"{version} {word}{under}, as gate record {gate} judged it; `mlnb push` tells who promotes it"
 
 # %% ../../nbs/terminal/230_approve.ipynb #9e3ed207
@@ -124,7 +126,7 @@ def answer_approve(
     document = _approved_document(own, said is not None) | {
         "not_counted": [one.as_dict() for one in heard.refused]
     }
-    line = approval_line(own, said is not None)
+    line = approval_line(own, said is not None, override)
     notes = (*_evidence_notes(store, found, keys, decision), *not_counted_notes(heard.refused))
     return Answer(document, lambda: show_lines(line), notes=notes)
 

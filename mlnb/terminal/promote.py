@@ -72,6 +72,22 @@ def gate_rows(
     ]
 
 
+def _exception_text(found: "Promotion") -> str:
+    "That the gate had refused what goes into production."
+    return ", as an exception: the gate refused it" if found.is_exception else ""
+
+
+def _pending_text(found: "Promotion") -> str:
+    "What a version waits for, that is neither promoted nor refused."
+    if found.is_planned and not found.checks:
+        return "is not judged yet"
+    return (
+        "is refused by the gate, and its exception waits"
+        if found.is_exception
+        else "passed the gate, and waits"
+    )
+
+
 def promotion_line(
     found: "Promotion",  # what promoting came to
 ) -> str:
@@ -81,12 +97,10 @@ def promotion_line(
         return f"{written} is the champion already"
     if found.state == "promoted":
         would = "would be" if found.is_planned else "is"
-        return f"{written} {would} the champion of `{found.model}`" + (
-            f", after {other}" if found.against else ""
-        )
+        after = f", after {other}" if found.against else ""
+        return f"{written} {would} the champion of `{found.model}`{after}{_exception_text(found)}"
     would = "would be refused" if found.is_planned else "is refused"
-    pending = "is not judged yet" if found.is_planned and not found.checks else "passed the gate, and waits"
-    word = would if found.state == "refused" else pending
+    word = would if found.state == "refused" else _pending_text(found)
     stays = f"{other} stays champion" if found.against else f"`{found.model}` has no champion"
     return f"{written} {word}: {stays}"
 
@@ -210,8 +224,8 @@ def _decide_on(
         decision, evidence = _decided(store, contest, evidence, plan, document.run)
         state: PromotionState = "refused"
         reasons, refused = list(evidence.reasons), list["NotCounted"]()
+        excepted = exception if evidence.reasons else ""
         if not evidence.reasons or exception:
-            excepted = exception if evidence.reasons else ""
             keys = keys_counted(project, store)
             state, reasons, refused = _go_on(store, keys, contest, decision, profile, excepted)
         tries = len(tries_on(store, contest.model, evidence.window))
@@ -220,6 +234,7 @@ def _decide_on(
         "tries": tries,
         "most_tries": tries_allowed(plan),
         "gate": evidence.key,
+        "is_exception": bool(excepted),
     }
     found = promotion_of(contest, state, run=decision.run, reasons=tuple(reasons), **about)
     return _promotion_answer(
@@ -280,6 +295,15 @@ def _foretold(contest: "Contest", plan: "Plan", opened: tuple, document: RunDocu
     return Answer(found.as_dict(), lambda: show_promotion(found), 3 if is_known else 0)
 
 
+def _why_revoked(store: Any, judged: "Contest") -> tuple[str, ...]:
+    "Why nobody may use a version, and what to do; empty when everybody may."
+    from mlnb.care.approvals import why_not_usable
+
+    revoked, model = why_not_usable(store, judged.version), judged.model
+    back = f"`mlnb rollback {model}` goes back, or " if judged.is_champion else ""
+    return (f"{revoked}; {back}`mlnb promote {model}@N` has another one judged",) if revoked else ()
+
+
 @verb("models", "promote", "mlnb promote fraud")
 def answer_promote(
     model: Promoted,
@@ -290,7 +314,6 @@ def answer_promote(
     as_json: Json = False,
 ) -> Answer:
     "Let the gate judge a version, and make it champion."
-    from mlnb.care.approvals import why_not_usable
     from mlnb.history.decisions import tries_allowed
     from mlnb.history.promotion import contest, promotion_of
     from mlnb.terminal.run import run_as_told
@@ -298,14 +321,14 @@ def answer_promote(
     exception = _exception_of(override, reason)
     opened = project, store, profile = open_project(profile)
     judged = contest(store, project, model)
+    revoked = _why_revoked(store, judged)
     if judged.is_champion:
-        same = promotion_of(judged, "unchanged")
+        same = promotion_of(judged, "unchanged", reasons=revoked)
         return Answer(same.as_dict(), lambda: show_promotion(same))
     plan = gate_plan(project, store, judged, profile)
     tries_allowed(plan)
-    revoked = why_not_usable(store, judged.version)
     if revoked:
-        gone = promotion_of(judged, "refused", reasons=(revoked,), is_planned=dry_run)
+        gone = promotion_of(judged, "refused", reasons=revoked, is_planned=dry_run)
         _note_promotion(store, gone)
         return Answer(gone.as_dict(), lambda: show_promotion(gone), 3)
     document = run_as_told(plan, Manner(dry_run=dry_run, as_json=as_json), moves_head=False)
