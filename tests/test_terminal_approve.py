@@ -216,6 +216,26 @@ def refusal(person, *words):
     return problem["message"], re.findall("`(.+?)`", problem["mend"])
 
 
+@pytest.mark.parametrize(
+    "words", [("model", "revoke", "fraud@1"), ("model", "alias"), ("approve", "fraud@1", "--no")]
+)
+def test_mend_of_a_wrong_command_names_the_help_of_that_very_verb(people, words):
+    code, said, _ = people[0].mlnb(*words)
+    (asked,) = re.findall("`mlnb (.*) --help`", said["problems"][0]["mend"])
+    assert code == 2 and [*words][: len(asked.split())] == asked.split()
+    assert len(asked.split()) == 2 - (words[0] == "approve")
+
+
+def test_champion_that_is_revoked_stays_and_whoever_revokes_it_is_told(people):
+    anna = people[0]
+    version = anna.register()
+    move_ref(anna.store, "names/fraud/model/champion", version.digest, "promoted")
+    code, _, err = anna.mlnb("model", "revoke", "fraud@1", "--reason", "leak")
+    assert code == 0 and "fraud@1 is the champion, and stays it" in err and "`mlnb rollback fraud`" in err
+    said = anna.mlnb("promote", "fraud@1")[1]
+    assert said["state"] == "unchanged" and "`mlnb rollback fraud` goes back" in said["reasons"][0]
+
+
 def test_each_refusal_says_why_and_its_mend_works(people):
     anna, ben = people
     version = anna.register()

@@ -57,8 +57,7 @@ def contest(
     model = named_model(project, written)
     versions = read_versions(store, model.name)
     if not versions:
-        mend = f"`mlnb run {model.declared.pipeline} --profile {model.declared.profile}` makes one"
-        raise UsageError(f"`{model.name}` has no version yet", mend)
+        raise UsageError(f"`{model.name}` has no version yet", f"`{model.declared.registering}` makes one")
     version = version_named(store, project, f"{model.name}@{model.ref or 'candidate'}")
     champion = champion_now(store, model.declared)
     against = [one for one in versions if champion and one.digest == champion.target]
