@@ -8981,6 +8981,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                            'mlnb/terminal/model_inputs.py')},
             'mlnb.terminal.model_verbs': { 'mlnb.terminal.model_verbs._as_csv': ( 'terminal/model_verbs.html#_as_csv',
                                                                                   'mlnb/terminal/model_verbs.py'),
+                                           'mlnb.terminal.model_verbs._cell': ( 'terminal/model_verbs.html#_cell',
+                                                                                'mlnb/terminal/model_verbs.py'),
                                            'mlnb.terminal.model_verbs._champion_notes': ( 'terminal/model_verbs.html#_champion_notes',
                                                                                           'mlnb/terminal/model_verbs.py'),
                                            'mlnb.terminal.model_verbs._diff_text': ( 'terminal/model_verbs.html#_diff_text',

@@ -134,7 +134,11 @@ def test_a_gate_lets_in_what_passes_and_keeps_out_what_does_not(project, mlnb, p
     assert code == 2 and "mend: write `--override --reason" in said
     code, said = promote("demo@2", "--override", "--reason", "shop opens tomorrow")
     assert (code, said["state"]) == (3, "waiting") and "second person" in said["reasons"][0]
-    assert said["is_exception"] and not promote("demo@4")[1]["is_exception"]
+    assert said["exception"] == "shop opens tomorrow" and not promote("demo@4")[1]["exception"]
+    told = mlnb("audit", "events", "--event", "promotion", "--json", cwd=project.root).json["events"]
+    excepted = [one["about"].get("exception") for one in told if one["outcome"] == "waiting"]
+    assert excepted == [None, "shop opens tomorrow"]
+    assert [len(one["about"]["before"]) for one in told if one["outcome"] == "rolled_back"] == [64]
     assert aliases(project, mlnb)["champion"] == 4 and mlnb("verify", cwd=project.root).code == 0
 
 

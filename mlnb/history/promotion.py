@@ -12,7 +12,13 @@ __all__ = ['PromotionState', 'Contest', 'contest', 'bound_models', 'refuse_unusa
 # %% ../../nbs/history/140_promotion.ipynb #3b094d16
 from typing import Any, Literal, NamedTuple
 
-from ..care.approvals import Heard, approvals_that_count, rebuilds_that_count, why_not_usable
+from mlnb.care.approvals import (
+    Heard,
+    approvals_that_count,
+    rebuilds_that_count,
+    signed_version,
+    why_not_usable,
+)
 from ..care.vouched import Keys
 from .champion import champion_now, move_champion
 from .models import named_model, version_named
@@ -122,6 +128,9 @@ def _missing_approval(contest: Contest, profile: str, is_exception: bool) -> str
     return f"{why}: somebody else approves with `mlnb approve {contest.version.written}{how}`"
 
 
+_SIGNED_FIRST = ", once it is signed: `mlnb audit init`, then `mlnb push --sign-unsigned`"
+
+
 def awaited(
     store: Store,  # with versions and statements
     contest: Contest,  # what was judged
@@ -137,7 +146,8 @@ def awaited(
         approvals = _own_left_out(approvals, keys.own)
     lines = []
     if (is_exception or is_protected(contest, profile)) and not approvals.counted:
-        lines.append(_missing_approval(contest, profile, is_exception))
+        is_signed = signed_version(store, version, keys).key is not None
+        lines.append(_missing_approval(contest, profile, is_exception) + ("" if is_signed else _SIGNED_FIRST))
     wanted, made = contest.declared.rebuilds, len(rebuilds.counted)
     if made < wanted:
         how = f"`mlnb reproduce {version.written} --sign` on another machine"
@@ -186,7 +196,7 @@ class Promotion(JsonStruct, frozen=True, kw_only=True):
     most_tries: int | None = None  # that the gate allows; None = any number
     page: str | None = None  # of the gate, below the project
     is_planned: bool = False  # whether nothing was done: what would happen
-    is_exception: bool = False  # whether the gate refused it, and somebody overrides that
+    exception: str = ""  # why a refusal of the gate is overridden; empty = none is
 
 
 def promotion_of(

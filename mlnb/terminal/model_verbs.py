@@ -203,12 +203,17 @@ def answer_model_diff(a: Version, b: Version) -> Answer:
     return Answer(found.as_dict(), lambda: show_table(head, rows, same), code, notes)
 
 # %% ../../nbs/terminal/220_model_verbs.ipynb #670f26ed
+def _cell(value: Any) -> Any:
+    "A member of a row in a cell: several numbers with blanks between."
+    return " ".join(map(str, value)) if isinstance(value, list) else value
+
+
 def _as_csv(rows: list[dict[str, Any]]) -> str:
     "Rows as a CSV file, with a head."
     text = io.StringIO()
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
     return text.getvalue()
 
 

@@ -74,7 +74,7 @@ def gate_rows(
 
 def _exception_text(found: "Promotion") -> str:
     "That the gate had refused what goes into production."
-    return ", as an exception: the gate refused it" if found.is_exception else ""
+    return ", as an exception: the gate refused it" if found.exception else ""
 
 
 def _pending_text(found: "Promotion") -> str:
@@ -82,9 +82,7 @@ def _pending_text(found: "Promotion") -> str:
     if found.is_planned and not found.checks:
         return "is not judged yet"
     return (
-        "is refused by the gate, and its exception waits"
-        if found.is_exception
-        else "passed the gate, and waits"
+        "is refused by the gate, and its exception waits" if found.exception else "passed the gate, and waits"
     )
 
 
@@ -234,7 +232,7 @@ def _decide_on(
         "tries": tries,
         "most_tries": tries_allowed(plan),
         "gate": evidence.key,
-        "is_exception": bool(excepted),
+        "exception": excepted,
     }
     found = promotion_of(contest, state, run=decision.run, reasons=tuple(reasons), **about)
     return _promotion_answer(
@@ -247,6 +245,7 @@ def _note_promotion(store: Any, found: "Promotion") -> None:
     if found.is_planned:
         return
     about = {name: getattr(found, name) for name in ("model", "version", "against", "run", "gate")}
+    about |= {"exception": found.exception[:500]} if found.exception else {}
     reasons = [reason[:500] for reason in found.reasons[:20]]
     writer_of_log()(store, "promotion", found.state, found.digest, reasons=reasons, **about)
 
@@ -381,12 +380,10 @@ def answer_rollback(
     before = champion_now(store, meant.declared)
     notes = _refuse_unserved_now(project, store, found, before.target if before else None)
     go_back(store, found, reason, signer(store, "ref"))
-    about = {"model": meant.name, "version": found.number, "digest": found.digest}
-    writer_of_log()(
-        store, "promotion", "rolled_back", found.digest, model=meant.name, version=found.number, reason=reason
-    )
-    line = f"{found.written} is the champion of `{meant.name}` again: {reason}"
     left = before.target if before else None
-    document = about | {"state": "rolled_back", "before": left}
+    about = {"model": meant.name, "version": found.number, "before": left}
+    writer_of_log()(store, "promotion", "rolled_back", found.digest, reason=reason, **about)
+    line = f"{found.written} is the champion of `{meant.name}` again: {reason}"
+    document = about | {"digest": found.digest, "state": "rolled_back"}
     faults = _published(project, store, profile)
     return Answer(document, lambda: show_lines(line), notes=(*notes, *faults))
