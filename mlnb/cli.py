@@ -180,9 +180,8 @@ def report_fault(
 ) -> int:  # 2 for typer's own errors of usage, else 70
     "Say that the command line is wrong, or that mlnb is."
     if hasattr(error, "format_message"):  # typer's own, whatever they are called in its version
-        command = " ".join(
-            ["mlnb", *[word for word in arguments[:1] if any(word in verbs for verbs in VERBS.values())]]
-        )
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context else "mlnb"
         return report_error(UsageError(error.format_message(), f"see `{command} --help`"), 2, arguments)
     import traceback
 

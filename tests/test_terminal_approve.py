@@ -166,6 +166,43 @@ def test_approval_travels_to_who_promotes_and_so_does_its_withdrawal(people):
     assert ben.mlnb("approve", "fraud@1")[1]["is_new"] and ben.who(version) == [ben.key]
 
 
+OLD, NEW = "e", "f"  # two champions before
+
+
+def crowned(person, digits):
+    "The digest of who is champion last, None for nobody."
+    digest = None
+    for digit in digits:
+        digest = put(person.store, f"model {digit}".encode())
+        sign = signer(person.store, "ref")
+        move_ref(person.store, "names/fraud/model/champion", digest, "promoted", sign=sign)
+    return digest
+
+
+WHERE = {
+    "nobody is champion where it is approved": ([OLD], [], True),
+    "an older one is": ([OLD, NEW], [OLD], True),
+    "that one was before": ([OLD], [OLD, NEW], False),
+}  # champions of who judges, of who approves, whether it can be approved
+
+
+@pytest.mark.parametrize("where", WHERE)
+def test_who_approves_may_have_another_champion_and_is_told(people, where):
+    anna, ben = people
+    judges, approves, can = WHERE[where]
+    version, against = anna.register(), crowned(anna, judges)
+    anna.judge(version, against=against)
+    assert anna.mlnb("push")[0] == 0 and ben.mlnb("pull")[0] == 0
+    here = crowned(ben, approves)
+    if not can:
+        assert refusal(ben, "fraud@1")[1] == ["mlnb promote fraud@1"]
+        return
+    code, said, err = ben.mlnb("approve", "fraud@1")
+    assert (code, said["against"], "judged beside" in err) == (0, against, against != here)
+    ben.mlnb("push"), anna.mlnb("pull")  # a champion of two people stays where it is
+    assert anna.who(version) == [ben.key]
+
+
 def lost(path):
     path.rename(path.with_name("lost"))
     path.with_suffix(".pub").unlink()
@@ -177,6 +214,26 @@ def refusal(person, *words):
     (problem,) = said["problems"]
     assert code == 2, problem
     return problem["message"], re.findall("`(.+?)`", problem["mend"])
+
+
+@pytest.mark.parametrize(
+    "words", [("model", "revoke", "fraud@1"), ("model", "alias"), ("approve", "fraud@1", "--no")]
+)
+def test_mend_of_a_wrong_command_names_the_help_of_that_very_verb(people, words):
+    code, said, _ = people[0].mlnb(*words)
+    (asked,) = re.findall("`mlnb (.*) --help`", said["problems"][0]["mend"])
+    assert code == 2 and [*words][: len(asked.split())] == asked.split()
+    assert len(asked.split()) == 2 - (words[0] == "approve")
+
+
+def test_champion_that_is_revoked_stays_and_whoever_revokes_it_is_told(people):
+    anna = people[0]
+    version = anna.register()
+    move_ref(anna.store, "names/fraud/model/champion", version.digest, "promoted")
+    code, _, err = anna.mlnb("model", "revoke", "fraud@1", "--reason", "leak")
+    assert code == 0 and "fraud@1 is the champion, and stays it" in err and "`mlnb rollback fraud`" in err
+    said = anna.mlnb("promote", "fraud@1")[1]
+    assert said["state"] == "unchanged" and "`mlnb rollback fraud` goes back" in said["reasons"][0]
 
 
 def test_each_refusal_says_why_and_its_mend_works(people):

@@ -122,14 +122,29 @@ def test_a_gate_lets_in_what_passes_and_keeps_out_what_does_not(project, mlnb, p
     assert back.code == 0 and "demo@1 is the champion of `demo` again" in back.stdout
     assert mlnb("rollback", "demo", cwd=project.root).code == 2
     assert promote("demo@4")[1]["state"] == "promoted"
-    assert mlnb("model", "revoke", "demo@1", "--reason", "leak", cwd=project.root).code == 0
+    assert mlnb("model", "revoke", "demo@1", "--reason", "leak", cwd=project.root).stderr == ""
+    note = mlnb("model", "alias", "demo@1", "shadow", cwd=project.root).stderr
+    assert "demo@1 was revoked" in note and "mend: `mlnb model demo` lists the others" in note
+    listed = mlnb("model", "demo", "--json", cwd=project.root).json["models"][0]["versions"]
+    assert {v["version"]: [d["says"] for d in v["decisions"]][-1:] for v in listed} == {
+        1: ["passed"],
+        2: ["refused"],
+        3: ["refused"],
+        4: ["passed"],
+    }
     gone = mlnb("rollback", "demo", cwd=project.root)
     assert gone.code == 2 and "was revoked" in gone.stderr
-    assert promote("demo@1")[0] == 3 and "was revoked" in promote("demo@1")[1]["reasons"][0]
+    code, said = promote("demo@1")
+    assert code == 3 and "was revoked" in said["reasons"][0] and "`mlnb promote demo@N`" in said["reasons"][0]
     code, said = promote("demo@2", "--override")
     assert code == 2 and "mend: write `--override --reason" in said
     code, said = promote("demo@2", "--override", "--reason", "shop opens tomorrow")
     assert (code, said["state"]) == (3, "waiting") and "second person" in said["reasons"][0]
+    assert said["exception"] == "shop opens tomorrow" and not promote("demo@4")[1]["exception"]
+    told = mlnb("audit", "events", "--event", "promotion", "--json", cwd=project.root).json["events"]
+    excepted = [one["about"].get("exception") for one in told if one["outcome"] == "waiting"]
+    assert excepted == [None, "shop opens tomorrow"]
+    assert [len(one["about"]["before"]) for one in told if one["outcome"] == "rolled_back"] == [64]
     assert aliases(project, mlnb)["champion"] == 4 and mlnb("verify", cwd=project.root).code == 0
 
 

@@ -246,7 +246,7 @@ def _mend_of_alias(project: Project, name: Name, ref: str, pipeline: str | None)
     if models and ref == "champion":
         return f"`mlnb promote {models[0]}` lets the gate decide who is champion"
     if models and ref == "candidate":
-        return f"`mlnb run {project.models[models[0]].pipeline}` makes one"
+        return f"`{project.models[models[0]].registering}` makes one"
     return "`mlnb artifacts` lists what there is, `mlnb runs` the runs"
 
 

@@ -12,8 +12,15 @@ __all__ = ['PromotionState', 'Contest', 'contest', 'bound_models', 'refuse_unusa
 # %% ../../nbs/history/140_promotion.ipynb #3b094d16
 from typing import Any, Literal, NamedTuple
 
-from ..care.approvals import Heard, approvals_that_count, rebuilds_that_count, why_not_usable
+from mlnb.care.approvals import (
+    Heard,
+    approvals_that_count,
+    rebuilds_that_count,
+    signed_version,
+    why_not_usable,
+)
 from ..care.vouched import Keys
+from ..flow.aliases import refuse_unvouched
 from .champion import champion_now, move_champion
 from .models import NamedModel, named_model, version_named
 from ..store.border import JsonStruct
@@ -57,12 +64,13 @@ def contest(
     model = named_model(project, written)
     versions = read_versions(store, model.name)
     if not versions:
-        mend = f"`mlnb run {model.declared.pipeline} --profile {model.declared.profile}` makes one"
-        raise UsageError(f"`{model.name}` has no version yet", mend)
-    version = version_named(store, project, f"{model.name}@{model.ref or 'candidate'}")
+        raise UsageError(f"`{model.name}` has no version yet", f"`{model.declared.registering}` makes one")
+    version = refuse_unvouched(
+        store, version_named(store, project, f"{model.name}@{model.ref or 'candidate'}")
+    )
     _refuse_other_artifact(version, model.declared)
     champion = champion_now(store, model.declared)
-    against = _opponent(model, versions, champion) if champion else None
+    against = refuse_unvouched(store, _champion_among(model, versions, champion)) if champion else None
     return Contest(model.name, model.declared, version, champion, against)
 
 
@@ -75,7 +83,7 @@ def _refuse_other_artifact(version: ModelVersion, declared: ModelDeclaration) ->
         raise UsageError(said, mend)
 
 
-def _opponent(model: NamedModel, versions: list[ModelVersion], champion: RefValue) -> ModelVersion:
+def _champion_among(model: NamedModel, versions: list[ModelVersion], champion: RefValue) -> ModelVersion:
     "The version of the champion; raises `IntegrityError` when there is none, as nobody is judged without it."
     found = [one for one in versions if one.digest == champion.target]
     if not found:
@@ -151,6 +159,9 @@ def _missing_approval(contest: Contest, profile: str, is_exception: bool) -> str
     return f"{why}: somebody else approves with `mlnb approve {contest.version.written}{how}`"
 
 
+_SIGNED_FIRST = ", once it is signed: `mlnb audit init`, then `mlnb push --sign-unsigned`"
+
+
 def awaited(
     store: Store,  # with versions and statements
     contest: Contest,  # what was judged
@@ -166,7 +177,8 @@ def awaited(
         approvals = _own_left_out(approvals, keys.own)
     lines = []
     if (is_exception or is_protected(contest, profile)) and not approvals.counted:
-        lines.append(_missing_approval(contest, profile, is_exception))
+        is_signed = signed_version(store, version, keys).key is not None
+        lines.append(_missing_approval(contest, profile, is_exception) + ("" if is_signed else _SIGNED_FIRST))
     wanted, made = rebuilds_wanted(contest), len(rebuilds.counted)
     if made < wanted:
         how = f"`mlnb reproduce {version.written} --sign` on another machine"
@@ -218,6 +230,7 @@ class Promotion(JsonStruct, frozen=True, kw_only=True):
     window: str | None = None  # digest of the data that this judgement used
     page: str | None = None  # of the gate, below the project
     is_planned: bool = False  # whether nothing was done: what would happen
+    exception: str = ""  # why a refusal of the gate is overridden; empty = none is
 
 
 def promotion_of(

@@ -62,6 +62,12 @@ class ModelDeclaration(Document, frozen=True, kw_only=True):
         "What the artifact is called in its pipeline."
         return self.artifact.partition("/")[2]
 
+    @property
+    def registering(self) -> str:
+        "The command that registers a version of it."
+        under = "" if self.profile == "default" else f" --profile {self.profile}"
+        return f"mlnb run {self.pipeline}{under}"
+
 # %% ../../nbs/store/660_model_settings.ipynb #d8268d3e
 MODEL_KEYS = tuple(name for name in ModelDeclaration.__struct_fields__ if name != "why_no_groups")
 

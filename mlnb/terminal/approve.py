@@ -38,6 +38,7 @@ def not_counted_notes(
 def approval_line(
     said: "VersionStatement",  # an approval, or its withdrawal
     is_new: bool = True,  # False when it was said before
+    is_exception: bool = False,  # whether the gate had refused it
 ) -> str:
     "What somebody has said of a version, in a line."
     version, gate = f"{said.model}@{said.number}", (said.gate or "")[:12]
@@ -45,6 +46,7 @@ def approval_line(
     if said.says == "withdrawn":
         return f"the approval of {version} by gate record {gate} is withdrawn; `mlnb push` tells the others"
     word = "is approved" if is_new else "was approved by you before"
+    word += " as an exception" if is_exception else ""
     return f"{version} {word}{under}, as gate record {gate} judged it; `mlnb push` tells who promotes it"
 
 # %% ../../nbs/terminal/230_approve.ipynb #9e3ed207
@@ -75,6 +77,22 @@ def _approved_document(said: "VersionStatement", is_new: bool) -> dict[str, Any]
     return {name: plain[name] for name in named} | about
 
 
+def _evidence_notes(
+    store: Any, version: "ModelVersion", keys: Any, decision: "VersionStatement"
+) -> list[str]:
+    "What an approver should know of the evidence, for people."
+    from mlnb.history.approval import judged_elsewhere, refused_since
+
+    since, elsewhere = (
+        refused_since(store, version, keys, decision),
+        judged_elsewhere(store, decision, version),
+    )
+    mend = f"`mlnb promote {version.written} -n` says what it would do"
+    there = "it counts where that is the champion: `mlnb push` sends it there"
+    told = ((since, mend), (elsewhere, there))
+    return [complaint(said, what, "note") for said, what in told if said]
+
+
 @verb("models", "approve", 'mlnb approve fraud@3 --reason "read the gate, margins are wide"')
 def answer_approve(
     version: Version,
@@ -96,7 +114,7 @@ def answer_approve(
     if withdraw:
         return _withdrawn(store, found, keys, reason)
     from mlnb.care.approvals import approvals_that_count, note_refused, spoken_of
-    from mlnb.history.approval import Saying, approval_of, decision_to_approve, refused_since, second_person
+    from mlnb.history.approval import Saying, approval_of, decision_to_approve, second_person
 
     second_person(store, found, keys)
     decision = decision_to_approve(store, found, keys, override)
@@ -108,16 +126,8 @@ def answer_approve(
     document = _approved_document(own, said is not None) | {
         "not_counted": [one.as_dict() for one in heard.refused]
     }
-    line = approval_line(own, said is not None)
-    since = refused_since(store, found, keys, decision)
-    notes = (
-        *(
-            (complaint(since, f"`mlnb promote {found.written} -n` says what it would do", "note"),)
-            if since
-            else ()
-        ),
-        *not_counted_notes(heard.refused),
-    )
+    line = approval_line(own, said is not None, override)
+    notes = (*_evidence_notes(store, found, keys, decision), *not_counted_notes(heard.refused))
     return Answer(document, lambda: show_lines(line), notes=notes)
 
 

@@ -144,7 +144,9 @@ ValuesFile = Annotated[
 PipelineName = Annotated[
     str | None, typer.Argument(metavar="[PIPELINE]", help="A pipeline of settings.ini; all when left out.")
 ]
-Version = Annotated[str, typer.Argument(metavar="MODEL@N|ALIAS", help="A version, by number or alias.")]
+Version = Annotated[
+    str, typer.Argument(metavar="MODEL@N", help="A version, by number or alias: `fraud@champion`.")
+]
 GraphForm = Annotated[str, typer.Option("--format", help="text, mermaid or svg.")]
 AS_JSON = inspect.Parameter(
     "as_json", inspect.Parameter.POSITIONAL_OR_KEYWORD, default=False, annotation=Json

@@ -7,7 +7,7 @@ Here nothing goes into production. `champion` and `previous` are moved by the ga
 
 # %% auto #0
 __all__ = ['model_app', 'WhyChanged', 'OWN_ALIASES', 'version_line', 'models_answer', 'model_alone', 'answer_models',
-           'signature_text', 'answer_model_show', 'diff_lines', 'answer_model_diff', 'answer_inventory',
+           'signature_text', 'gate_text', 'answer_model_show', 'diff_lines', 'answer_model_diff', 'answer_inventory',
            'answer_register', 'answer_alias', 'answer_revoke']
 
 # %% ../../nbs/terminal/220_model_verbs.ipynb #df88fd40
@@ -21,10 +21,10 @@ from ..store.errors import UsageError
 from .audit_entries import writer_of_log
 from .frame import Answer, Json, Version, give, keys_counted, open_project, sub_verbs, verb
 from .model_inputs import KnownInputs, input_rows, known_inputs, schema_lines, versions_apart
-from .output import show_lines, show_table
+from .output import complaint, show_lines, show_table
 
 if TYPE_CHECKING:
-    from mlnb.history.models import Differing, RegisteredRow, VersionDiff
+    from mlnb.history.models import DecisionRow, Differing, RegisteredRow, VersionDiff
     from mlnb.store.versions import ModelVersion
 
 # %% ../../nbs/terminal/220_model_verbs.ipynb #1f375b74
@@ -33,9 +33,10 @@ _MOST_METRICS = 3  # that a line has room for
 
 
 def _metrics_shown(metrics: Any) -> str:
-    "The first metrics, without the ends of intervals."
-    plain = {name: value for name, value in metrics.items() if not name.endswith(("_low", "_high"))}
-    return "  ".join(f"{name} {value:.4g}" for name, value in list(plain.items())[:_MOST_METRICS])
+    "The first metrics, those before the others whose interval is known."
+    plain = [name for name in metrics if not name.endswith(("_low", "_high"))]
+    plain.sort(key=lambda name: f"{name}_low" not in metrics)
+    return "  ".join(f"{name} {metrics[name]:.4g}" for name in plain[:_MOST_METRICS])
 
 
 def version_line(
@@ -46,7 +47,8 @@ def version_line(
     from mlnb.care.vouched import signature_mark
 
     by = ", ".join(said.by for said in one.approvals)
-    notes = [f"revoked: {one.revoked}" if one.revoked is not None else "", "rebuilt" if one.rebuilds else ""]
+    notes = [f"revoked: {one.revoked}" if one.revoked is not None else ""]
+    notes += [f"gate {said.says}" for said in one.decisions[-1:]] + ["rebuilt" if one.rebuilds else ""]
     notes.append(signature_mark(one.signature, has_keys=False))
     about = [f"{model}@{one.version}", ", ".join(one.aliases), one.created_utc[:16], one.run]
     return [*about, _metrics_shown(one.metrics), by, ", ".join(filter(None, notes))]
@@ -72,7 +74,7 @@ def models_answer(
     keys = keys_counted(project, store)
     found = [model_row(store, named_model(project, one), keys) for one in names]
     rows = [version_line(one.name, version) for one in found for version in one.versions]
-    lacking = [f"`mlnb run {project.models[one.name].pipeline}`" for one in found if not one.versions]
+    lacking = [f"`{project.models[one.name].registering}`" for one in found if not one.versions]
     none = "no model is declared: write a section [model.NAME] into settings.ini"
     empty = f"no version is registered yet: {' or '.join(lacking)} does so" if found else none
     return Answer({"models": [one.as_dict() for one in found]}, lambda: show_table(_LISTED, rows, empty))
@@ -108,6 +110,17 @@ def signature_text(
     return str(SignatureStanding(said.state, said.by, said.project or None))
 
 
+_MOST_REASON = 160  # characters of why a gate refused, in a line of a table
+
+
+def gate_text(
+    said: "DecisionRow",  # of a gate, on a version
+) -> str:
+    "What a gate decided, in one line; its page has the rest."
+    why = said.reason if len(said.reason) <= _MOST_REASON else f"{said.reason[:_MOST_REASON]}…"
+    return f"{said.says} {said.at_utc[:16]} by {said.by}, run {said.run or '–'}{': ' if why else ''}{why}"
+
+
 def _show_version(version: "ModelVersion", one: "RegisteredRow", known: KnownInputs) -> None:
     "Say of a version what people ask first."
     declared = version.declared
@@ -117,7 +130,15 @@ def _show_version(version: "ModelVersion", one: "RegisteredRow", known: KnownInp
         ["digest", version.digest],
         ["made by", f"run {version.run}, stage `{version.stage}`, profile `{version.profile}`"],
         ["registered", f"{version.at_utc[:16]} by {version.actor}: {version.reason}"],
+        *([["revoked", one.revoked]] if one.revoked is not None else []),
         ["signature", signature_text(one)],
+        *(["gate", gate_text(said)] for said in one.decisions),
+        *(["approved", f"by {said.by}, {said.at_utc[:16]}: {said.reason}"] for said in one.approvals),
+        *(["rebuilt", f"by {said.by}, {said.at_utc[:16]}"] for said in one.rebuilds),
+        *(
+            ["not counted", f"{said.says or said.file} by {said.by or 'nobody'}: {said.why}"]
+            for said in one.not_counted
+        ),
         ["commit", commit],
         ["owner, validator", f"{declared.owner or '–'}, {declared.validator or '–'}"],
         ["use", declared.use or "–"],
@@ -125,13 +146,6 @@ def _show_version(version: "ModelVersion", one: "RegisteredRow", known: KnownInp
         *([f"parameter {name}", str(value)] for name, value in version.parameters.items()),
         *([f"data {name}", digest[:12]] for name, digest in {**version.inputs, **version.sources}.items()),
         *input_rows(known),
-        *(["approved", f"by {said.by}, {said.at_utc[:16]}: {said.reason}"] for said in one.approvals),
-        *(["rebuilt", f"by {said.by}, {said.at_utc[:16]}"] for said in one.rebuilds),
-        *(
-            ["not counted", f"{said.says or said.file} by {said.by or 'nobody'}: {said.why}"]
-            for said in one.not_counted
-        ),
-        *([["revoked", one.revoked]] if one.revoked is not None else []),
     ]
     show_table(["field", "value"], rows, "")
 
@@ -189,12 +203,17 @@ def answer_model_diff(a: Version, b: Version) -> Answer:
     return Answer(found.as_dict(), lambda: show_table(head, rows, same), code, notes)
 
 # %% ../../nbs/terminal/220_model_verbs.ipynb #670f26ed
+def _cell(value: Any) -> Any:
+    "A member of a row in a cell: several numbers with blanks between."
+    return " ".join(map(str, value)) if isinstance(value, list) else value
+
+
 def _as_csv(rows: list[dict[str, Any]]) -> str:
     "Rows as a CSV file, with a head."
     text = io.StringIO()
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
     return text.getvalue()
 
 
@@ -225,6 +244,15 @@ def answer_inventory(
 WhyChanged = Annotated[str, typer.Option("--reason", help="Why, one sentence; kept for ever.")]
 
 
+def _revoked_notes(store: Any, version: "ModelVersion") -> tuple[str, ...]:
+    "That a version is revoked to which an alias was pointed, for people."
+    from mlnb.care.approvals import why_not_usable
+
+    revoked = why_not_usable(store, version)
+    mend = f"`mlnb model {version.model}` lists the others"
+    return (complaint(revoked, mend, "note"),) if revoked else ()
+
+
 @verb("models", "register", 'mlnb model register fraud@latest --reason "deeper trees"', on=model_app)
 def answer_register(
     version: Annotated[str, typer.Argument(metavar="MODEL@RUN", help="A model, and the run that made it.")],
@@ -248,9 +276,9 @@ def answer_register(
     writer_of_log()(
         store, "version", "registered", one.digest, version=one.written, run=one.run, reason=reason
     )
-    line = f"{one.written} {word}; `{one.model}@candidate` means it now"
+    line = f"{one.written} {word}; `{one.model}@candidate` means it now: `mlnb promote {one.model}` judges it"
     about = {"model": one.model, "version": one.number, "digest": one.digest, "is_new": made.is_new}
-    return Answer(about, lambda: show_lines(line))
+    return Answer(about, lambda: show_lines(line), notes=_revoked_notes(store, one))
 
 # %% ../../nbs/terminal/220_model_verbs.ipynb #7a6d6ee0
 OWN_ALIASES = ("champion", "previous", "candidate")  # moved by the gate and by registering alone
@@ -286,9 +314,20 @@ def answer_alias(
         store, "version", "alias", found.digest, version=found.written, alias=alias, reason=reason
     )
     about = {"model": found.model, "version": found.number, "alias": alias, "digest": found.digest}
-    return Answer(about, lambda: show_lines(f"`{found.model}@{alias}` means {found.written} now"))
+    line = f"`{found.model}@{alias}` means {found.written} now"
+    return Answer(about, lambda: show_lines(line), notes=_revoked_notes(store, found))
 
 # %% ../../nbs/terminal/220_model_verbs.ipynb #2bb80ed7
+def _champion_notes(store: Any, version: "ModelVersion") -> tuple[str, ...]:
+    "That a revoked version is in production, and stays there until somebody takes it out."
+    from mlnb.history.champion import champion_now
+
+    champion, model = champion_now(store, version.declared), version.model
+    mend = f"`mlnb rollback {model}` goes back, or `mlnb promote {model}@N` has another one judged"
+    said = f"{version.written} is the champion, and stays it"
+    return (complaint(said, mend, "note"),) if champion and champion.target == version.digest else ()
+
+
 @verb("models", "revoke", 'mlnb model revoke fraud@3 --reason "trained on leaked labels"', on=model_app)
 def answer_revoke(
     version: Version, reason: Annotated[str, typer.Option("--reason", help="Why nobody may use it any more.")]
@@ -317,4 +356,5 @@ def answer_revoke(
     )
     note_statement(store, say_of_version(store, said, signer(store, "version")))
     about = {"model": found.model, "version": found.number, "digest": found.digest, "reason": reason}
-    return Answer(about, lambda: show_lines(f"{found.written} is revoked: {reason}"))
+    notes = _champion_notes(store, found)
+    return Answer(about, lambda: show_lines(f"{found.written} is revoked: {reason}"), notes=notes)

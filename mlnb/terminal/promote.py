@@ -72,6 +72,20 @@ def gate_rows(
     ]
 
 
+def _exception_text(found: "Promotion") -> str:
+    "That the gate had refused what goes into production."
+    return ", as an exception: the gate refused it" if found.exception else ""
+
+
+def _pending_text(found: "Promotion") -> str:
+    "What a version waits for, that is neither promoted nor refused."
+    if found.is_planned and not found.checks:
+        return "is not judged yet"
+    return (
+        "is refused by the gate, and its exception waits" if found.exception else "passed the gate, and waits"
+    )
+
+
 def promotion_line(
     found: "Promotion",  # what promoting came to
 ) -> str:
@@ -81,12 +95,10 @@ def promotion_line(
         return f"{written} is the champion already"
     if found.state == "promoted":
         would = "would be" if found.is_planned else "is"
-        return f"{written} {would} the champion of `{found.model}`" + (
-            f", after {other}" if found.against else ""
-        )
+        after = f", after {other}" if found.against else ""
+        return f"{written} {would} the champion of `{found.model}`{after}{_exception_text(found)}"
     would = "would be refused" if found.is_planned else "is refused"
-    pending = "is not judged yet" if found.is_planned and not found.checks else "passed the gate, and waits"
-    word = would if found.state == "refused" else pending
+    word = would if found.state == "refused" else _pending_text(found)
     stays = f"{other} stays champion" if found.against else f"`{found.model}` has no champion"
     return f"{written} {word}: {stays}"
 
@@ -219,6 +231,7 @@ def _decide_on(
         decision, evidence = _decided(store, contest, evidence, plan, document.run)
         state: PromotionState = "refused"
         reasons, refused = list(evidence.reasons), list["NotCounted"]()
+        excepted = why.reason if evidence.reasons and why.is_exception else ""
         if not evidence.reasons or why.is_exception:
             keys = keys_counted(project, store)
             state, reasons, refused = _go_on(store, keys, contest, decision, profile, why)
@@ -229,6 +242,7 @@ def _decide_on(
         "most_tries": tries_allowed(plan),
         "gate": evidence.key,
         "window": evidence.window,
+        "exception": excepted,
     }
     found = promotion_of(contest, state, run=decision.run, reasons=tuple(reasons), **about)
     return _promotion_answer(
@@ -243,6 +257,7 @@ def _note_promotion(store: Any, found: "Promotion", moves: list[str]) -> None:
     about = {name: getattr(found, name) for name in ("model", "version", "against", "run", "gate")}
     about |= {name: getattr(found, name) for name in ("artifact", "champion", "window")}
     about |= {"heads": moves} if moves else {}
+    about |= {"exception": found.exception[:500]} if found.exception else {}
     reasons = [reason[:200] for reason in found.reasons[:10]]  # the statement and the checks hold all
     writer_of_log()(store, "promotion", found.state, found.digest, reasons=reasons, **about)
 
@@ -294,6 +309,15 @@ def _foretold(contest: "Contest", plan: "Plan", opened: tuple, document: RunDocu
     return Answer(found.as_dict(), lambda: show_promotion(found), 3 if is_known else 0)
 
 
+def _why_revoked(store: Any, judged: "Contest") -> tuple[str, ...]:
+    "Why nobody may use a version, and what to do; empty when everybody may."
+    from mlnb.care.approvals import why_not_usable
+
+    revoked, model = why_not_usable(store, judged.version), judged.model
+    back = f"`mlnb rollback {model}` goes back, or " if judged.is_champion else ""
+    return (f"{revoked}; {back}`mlnb promote {model}@N` has another one judged",) if revoked else ()
+
+
 @verb("models", "promote", "mlnb promote fraud")
 def answer_promote(
     model: Promoted,
@@ -304,7 +328,6 @@ def answer_promote(
     as_json: Json = False,
 ) -> Answer:
     "Let the gate judge a version, and make it champion."
-    from mlnb.care.approvals import why_not_usable
     from mlnb.history.decisions import tries_allowed
     from mlnb.history.promotion import contest, promotion_of
     from mlnb.terminal.run import run_as_told
@@ -312,14 +335,14 @@ def answer_promote(
     why = _why_moved(override, reason)
     opened = project, store, profile = open_project(profile)
     judged = contest(store, project, model)
+    revoked = _why_revoked(store, judged)
     if judged.is_champion:
-        same = promotion_of(judged, "unchanged")
+        same = promotion_of(judged, "unchanged", reasons=revoked)
         return Answer(same.as_dict(), lambda: show_promotion(same))
     plan = gate_plan(project, store, judged, profile)
     tries_allowed(plan)
-    revoked = why_not_usable(store, judged.version)
     if revoked:
-        gone = promotion_of(judged, "refused", reasons=(revoked,), is_planned=dry_run)
+        gone = promotion_of(judged, "refused", reasons=revoked, is_planned=dry_run)
         _note_promotion(store, gone, [])
         return Answer(gone.as_dict(), lambda: show_promotion(gone), 3)
     document = run_as_told(plan, Manner(dry_run=dry_run, as_json=as_json), moves_head=False)
@@ -356,7 +379,8 @@ def answer_rollback(
     "Go back to the champion before, at once, without the gate."
     from mlnb.care.approvals import why_not_usable
     from mlnb.care.vouched import signer
-    from mlnb.history.champion import champion_now, go_back, moves_told, version_before
+    from mlnb.flow.aliases import refuse_unvouched
+    from mlnb.history.champion import go_back, last_champion_move, moves_told, version_before
     from mlnb.history.models import named_model
     from mlnb.history.promotion import require_intact
 
@@ -364,20 +388,19 @@ def answer_rollback(
     meant = named_model(project, model)
     if meant.ref:
         raise UsageError(f"`{model}` names a version", f"write `mlnb rollback {meant.name} --to N`")
-    before = champion_now(store, meant.declared)
+    before = last_champion_move(store, meant.declared)
     found = version_before(store, meant.name, meant.declared, to)
     revoked = why_not_usable(store, found)
     if revoked:
         raise UsageError(revoked, f"choose another one with `--to N`, or `mlnb promote {meant.name}@N`")
-    require_intact(store, found)
+    require_intact(store, refuse_unvouched(store, found))
     notes = _refuse_unserved_now(project, store, found, before.target if before else None)
     go_back(store, found, reason, before, signer(store, "ref"))
-    about = {"model": meant.name, "version": found.number, "digest": found.digest}
-    told = {"model": meant.name, "version": found.number, "reason": reason}
-    told["heads"] = moves_told(store, meant.declared)
-    writer_of_log()(store, "promotion", "rolled_back", found.digest, **told)
-    line = f"{found.written} is the champion of `{meant.name}` again: {reason}"
     left = before.target if before else None
-    document = about | {"state": "rolled_back", "before": left}
+    about = {"model": meant.name, "version": found.number, "before": left}
+    heads = moves_told(store, meant.declared)
+    writer_of_log()(store, "promotion", "rolled_back", found.digest, reason=reason, heads=heads, **about)
+    line = f"{found.written} is the champion of `{meant.name}` again: {reason}"
+    document = about | {"digest": found.digest, "state": "rolled_back"}
     faults = _published(project, store, profile)
     return Answer(document, lambda: show_lines(line), notes=(*notes, *faults))

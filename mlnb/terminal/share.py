@@ -69,6 +69,7 @@ def moved_line(
     moved = ", ".join(
         counted(getattr(said, f"{kind}s"), kind) for kind in ("object", "byte", "record", "run")
     )
+    moved += f", {counted(said.versions, 'document')} on versions" if said.versions else ""
     erased = f"; erased {said.erased} {where}" if said.erased else ""
     blanked = f"; blanked {counted(said.blanked, 'run')} {where}" if said.blanked else ""
     return f"{said.remote}: {what} {moved}{erased}{blanked}"
