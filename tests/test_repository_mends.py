@@ -46,6 +46,7 @@ TRIED = {
     "notebook/stage": "test_notebook_variables.py",
     "flow/fanout_parts": "exports",
     "flow/grid": "grids",
+    "flow/aliases": "test_flow_bound.py",
     "flow/heads": "commands",
     "flow/meaning": "commands, and test_flow_names.py",
     "flow/metric_values": "test_flow_metric.py",

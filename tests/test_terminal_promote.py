@@ -126,12 +126,7 @@ def test_a_gate_lets_in_what_passes_and_keeps_out_what_does_not(project, mlnb, p
     note = mlnb("model", "alias", "demo@1", "shadow", cwd=project.root).stderr
     assert "demo@1 was revoked" in note and "mend: `mlnb model demo` lists the others" in note
     listed = mlnb("model", "demo", "--json", cwd=project.root).json["models"][0]["versions"]
-    assert {v["version"]: [d["says"] for d in v["decisions"]][-1:] for v in listed} == {
-        1: ["passed"],
-        2: ["refused"],
-        3: ["refused"],
-        4: ["passed"],
-    }
+    assert [one["says"] for one in listed[0]["decisions"]] == ["refused", "passed"]
     gone = mlnb("rollback", "demo", cwd=project.root)
     assert gone.code == 2 and "was revoked" in gone.stderr
     code, said = promote("demo@1")

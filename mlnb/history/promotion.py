@@ -142,7 +142,7 @@ def is_protected(
 
 def rebuilds_wanted(
     contest: Contest,  # what was judged
-) -> int:  # the larger of what is asked for now and what the version was promised with
+) -> int:  # the larger of then and now
     "How many rebuilds are asked for."
     return max(contest.declared.rebuilds, contest.version.declared.rebuilds)
 
