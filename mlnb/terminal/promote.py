@@ -297,12 +297,13 @@ def answer_promote(
     "Let the gate judge a version, and make it champion."
     from mlnb.care.approvals import why_not_usable
     from mlnb.history.decisions import tries_allowed
-    from mlnb.history.promotion import contest, promotion_of
+    from mlnb.history.promotion import contest, promotion_of, refuse_profile
     from mlnb.terminal.run import run_as_told
 
     exception = _exception_of(override, reason)
     opened = project, store, profile = open_project(profile)
     judged = contest(store, project, model)
+    refuse_profile(judged, profile)
     if judged.is_champion:
         same = promotion_of(judged, "unchanged")
         return Answer(same.as_dict(), lambda: show_promotion(same))
@@ -347,7 +348,8 @@ def answer_rollback(
     "Go back to the champion before, at once, without the gate."
     from mlnb.care.approvals import why_not_usable
     from mlnb.care.vouched import signer
-    from mlnb.history.champion import champion_now, go_back, moves_told, version_before
+    from mlnb.flow.aliases import refuse_unvouched
+    from mlnb.history.champion import go_back, last_champion_move, moves_told, version_before
     from mlnb.history.models import named_model
     from mlnb.history.promotion import require_intact
 
@@ -355,12 +357,12 @@ def answer_rollback(
     meant = named_model(project, model)
     if meant.ref:
         raise UsageError(f"`{model}` names a version", f"write `mlnb rollback {meant.name} --to N`")
-    before = champion_now(store, meant.declared)
+    before = last_champion_move(store, meant.declared)
     found = version_before(store, meant.name, meant.declared, to)
     revoked = why_not_usable(store, found)
     if revoked:
         raise UsageError(revoked, f"choose another one with `--to N`, or `mlnb promote {meant.name}@N`")
-    require_intact(store, found)
+    require_intact(store, refuse_unvouched(store, found))
     notes = _refuse_unserved_now(project, store, found, before.target if before else None)
     go_back(store, found, reason, before, signer(store, "ref"))
     about = {"model": meant.name, "version": found.number, "digest": found.digest}
