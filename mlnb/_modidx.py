@@ -1980,6 +1980,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                  'mlnb/history/promotion.py'),
                                         'mlnb.history.promotion.rebuilds_wanted': ( 'history/promotion.html#rebuilds_wanted',
                                                                                     'mlnb/history/promotion.py'),
+                                        'mlnb.history.promotion.refuse_profile': ( 'history/promotion.html#refuse_profile',
+                                                                                   'mlnb/history/promotion.py'),
                                         'mlnb.history.promotion.refuse_unusable': ( 'history/promotion.html#refuse_unusable',
                                                                                     'mlnb/history/promotion.py'),
                                         'mlnb.history.promotion.require_intact': ( 'history/promotion.html#require_intact',

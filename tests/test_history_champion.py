@@ -9,9 +9,12 @@ import traceback
 import pytest
 from msgspec.structs import replace
 
+from mlnb.care.signing import make_key
 from mlnb.care.verify import verify_store
+from mlnb.care.vouched import judging, sign_file, signer
+from mlnb.flow.aliases import digest_named
 from mlnb.flow.registering import register_model
-from mlnb.history.champion import champion_now, former_champions, go_back, version_before
+from mlnb.history.champion import champion_now, former_champions, go_back, last_champion_move, version_before
 from mlnb.history.decisions import (
     deciding,
     judgements_of,
@@ -25,11 +28,12 @@ from mlnb.history.promotion import contest, promote_version
 from mlnb.store import crash_points
 from mlnb.store.artifacts import put_value
 from mlnb.store.crash_points import STEPS
+from mlnb.store.documents import read_json, sealed
 from mlnb.store.errors import IntegrityError, LockedError, UsageError
 from mlnb.store.gate_checks import GateCheck
 from mlnb.store.model_settings import model_declared
 from mlnb.store.objects import get, open_store
-from mlnb.store.refs import lost_moves, ref_history
+from mlnb.store.refs import lost_moves, move_ref, ref_history
 from mlnb.store.settings import Project
 from mlnb.store.versions import ModelVersion, lost_versions, read_versions, register_version, version_place
 
@@ -252,6 +256,55 @@ def test_nobody_is_judged_without_the_champion_because_its_version_is_not_found(
     assert "`mlnb model register" in caught.value.mend
     again = register_version(store, replace(first, model=second.model)).version
     assert contest(store, project, second.written).against == again
+
+
+@pytest.fixture
+def signing(shop, monkeypatch):
+    "The same shop, whose user has a key, and in which only what is signed counts."
+    monkeypatch.delenv("MLNB_SIGNING_KEY", raising=False)
+    project, store = shop
+    make_key(store)
+    for n in range(3):
+        register(store, n)
+    for n in (1, 2):
+        promote_version(store, contest(store, project, f"demo@{n}"), "passed", signer(store, "ref"))
+    return project, judging(store)
+
+
+def test_a_version_that_was_rewritten_serves_nobody_where_only_what_is_signed_counts(signing):
+    project, store = signing
+    place = store.root / version_place("demo", 2)
+    said = read_json(place)
+    del said["signed"]
+    place.write_bytes(sealed(place, said | {"threshold": said["output"] | {"digest": "e" * 64}}))
+    uses = {
+        "number": lambda: digest_named(store, "demo/model", "2"),
+        "judged": lambda: contest(store, project, "demo@2"),
+        "judged beside": lambda: contest(store, project, "demo@3"),
+    }
+    for use in uses.values():
+        with pytest.raises(IntegrityError, match="demo@2 is refused: nobody signed it") as caught:
+            use()
+    assert "`mlnb push --sign-unsigned` signs it" in caught.value.mend
+    sign_file(store, place)  # what the mend does, after looking
+    assert [bool(use()) for use in uses.values()] == [True] * 3
+
+
+@pytest.mark.parametrize("forged", [["3"], ["3", "1", "3"]])
+def test_going_back_leads_from_moves_that_nobody_vouches_for_to_the_last_champion_that_was_promoted(
+    signing, forged
+):
+    project, store = signing
+    for n in forged:
+        move_ref(store, "names/demo/model/champion", digest_named(store, "demo/model", n), "laid there")
+    with pytest.raises(IntegrityError, match="is refused: nobody signed it") as caught:
+        contest(store, project, "demo@3")
+    assert "`mlnb rollback MODEL`" in caught.value.mend
+    back = version_before(store, "demo", DECLARED)
+    assert back.number == 2
+    go_back(store, back, "alarms", last_champion_move(store, DECLARED), signer(store, "ref"))
+    assert contest(store, project, "demo@3").against == back
+    assert version_before(store, "demo", DECLARED).number == 1
 
 
 def test_evidence_made_stale_between_check_and_move_moves_nothing(shop):

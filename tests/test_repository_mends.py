@@ -44,6 +44,7 @@ TRIED = {
     "notebook/pipeline": "names",
     "notebook/scaffold": "commands",
     "notebook/stage": "test_notebook_variables.py",
+    "flow/aliases": "test_history_champion.py",
     "flow/fanout_parts": "exports",
     "flow/grid": "grids",
     "flow/aliases": "test_flow_bound.py",

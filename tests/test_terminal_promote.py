@@ -24,6 +24,8 @@ protected = prod
 owner = anna
 [profile.prod.demo]
 c = 1.0
+[profile.ci.gate]
+tries = 100
 """
 TRAIN = """from mlnb import save
 from sklearn.linear_model import LogisticRegression
@@ -111,6 +113,8 @@ def test_a_gate_lets_in_what_passes_and_keeps_out_what_does_not(project, mlnb, p
     (project.root / "gate" / "10_window.ipynb").write_text(
         (project.root / "gate" / "10_window.ipynb").read_text().replace("'window', 7", "'window', 8")
     )
+    code, said = promote("demo", "--profile", "ci")
+    assert code == 2 and "into production under profile `ci`" in said and "`mlnb promote demo@4`" in said
     code, said = promote("demo", "--profile", "prod")
     assert (code, said["state"]) == (3, "waiting") and "`mlnb approve demo@4`" in said["reasons"][0]
     code, said = promote("demo@4")

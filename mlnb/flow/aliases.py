@@ -46,6 +46,19 @@ def alias_now(
         raise IntegrityError(said, f"who may move it does so again, with a key: {how}")
     return moved
 
+# %% ../../nbs/flow/050_aliases.ipynb #12bc2548
+def refuse_unvouched(
+    store: Store,  # with a judge, or without one
+    version: ModelVersion,  # that is to be used
+) -> ModelVersion:  # the same; raises `IntegrityError`
+    "Stop for a version that nobody vouches for, where only what is signed counts."
+    why = why_refused(store, store.root / version_place(version.model, version.number))
+    if why:
+        look = f"`mlnb model show {version.written}` tells what is in it"
+        mend = f"{look}; if it is yours, `mlnb push --sign-unsigned` signs it"
+        raise IntegrityError(f"{version.written} is refused: {why}", mend)
+    return version
+
 # %% ../../nbs/flow/050_aliases.ipynb #08fbad66
 def refuse_unvouched(
     store: Store,  # with a judge, or without one
