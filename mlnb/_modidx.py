@@ -3538,6 +3538,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                    'mlnb/models/calibration.py'),
                                          'mlnb.models.calibration._in_range': ( 'models/calibration.html#_in_range',
                                                                                 'mlnb/models/calibration.py'),
+                                         'mlnb.models.calibration._nearer': ( 'models/calibration.html#_nearer',
+                                                                              'mlnb/models/calibration.py'),
                                          'mlnb.models.calibration._newton_parts': ( 'models/calibration.html#_newton_parts',
                                                                                     'mlnb/models/calibration.py'),
                                          'mlnb.models.calibration._place': ('models/calibration.html#_place', 'mlnb/models/calibration.py'),
