@@ -313,7 +313,7 @@ first version.</p>{% endif %}
 <td class="when">{% for name, text in v.figures %}<div>{{ name }} {{ text }}</div>{% endfor %}</td>\
 <td>{{ v.commit }}</td><td>{% if v.approved %}approved by <bdi>{{ v.approved | join(", ") }}</bdi>{% endif %}\
 {{ ", " if v.approved and v.rebuilds }}\
-{% if v.rebuilds %}rebuilt by <bdi>{{ v.rebuilds | join(", ") }}</bdi>{% endif %}</td>\
+{% if v.rebuilds %}rebuild by <bdi>{{ v.rebuilds | join(", ") }}</bdi>{% endif %}</td>\
 <td class="digest">{{ v.version.digest }}</td></tr>
 {% endfor %}</tbody></table></div>{% endmacro %}
 {% if m.versions %}<h2>Versions</h2>
