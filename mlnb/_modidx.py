@@ -1273,6 +1273,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                  'mlnb/flow/registering.py'),
                                        'mlnb.flow.registering._records_read': ( 'flow/registering.html#_records_read',
                                                                                 'mlnb/flow/registering.py'),
+                                       'mlnb.flow.registering._tell_of_unregistered': ( 'flow/registering.html#_tell_of_unregistered',
+                                                                                        'mlnb/flow/registering.py'),
                                        'mlnb.flow.registering._threshold_among': ( 'flow/registering.html#_threshold_among',
                                                                                    'mlnb/flow/registering.py'),
                                        'mlnb.flow.registering.candidate_ref': ( 'flow/registering.html#candidate_ref',
