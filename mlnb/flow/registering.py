@@ -32,7 +32,7 @@ from ..store.records import find_result
 from ..store.refs import actor, move_ref, read_ref, ref_history
 from ..store.run_entries import RunDocument
 from ..store.runs import stage_of_unit
-from ..store.versions import ModelVersion, Registered, register_version
+from ..store.versions import ModelVersion, Registered, read_versions, register_version
 
 # %% ../../nbs/flow/370_registering.ipynb #a13bd8c3
 def results_of_run(
@@ -208,11 +208,24 @@ _UNSIGNED = (
 )
 
 
+def _tell_of_unregistered(run: Run) -> None:
+    "Say how the model of an experiment becomes a version, unless it is one."
+    plan = run.plan
+    for name, declared in plan.project.models.items():
+        made = _made_in(plan, declared) if declared.pipeline == plan.pipeline.name else None
+        with suppress(MlnbError):  # of damaged versions, of which other verbs tell
+            if made and made not in [one.digest for one in read_versions(plan.store, name)]:
+                how = f"`mlnb model register {name}@{run.id}` makes it the candidate"
+                run.tell("line", text=f"its model is no version of `{name}`: {how}")
+
+
 def register_models(
     run: Run,  # that ended; its pipeline may have a new head
 ) -> None:
     "Register the models that a pipeline has made, and say so."
     plan, store = run.plan, run.plan.store
+    if not run.document.head and run.document.exit_code == 0:
+        _tell_of_unregistered(run)
     models = plan.project.models if run.document.head else {}
     for name, declared in models.items():
         is_of_run = (declared.pipeline, declared.profile) == (plan.pipeline.name, plan.profile)

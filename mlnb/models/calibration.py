@@ -164,6 +164,12 @@ def _place(found: Bounds, least: float, most: float) -> tuple[str, str]:
     return ("warn", "and may be outside") if least <= found.value <= most else ("fail", "outside")
 
 
+def _nearer(value: float, least: float, most: float) -> float:
+    "The limit that a figure is nearer to; 0 limits nothing that cannot be below it."
+    is_low = value < least or (least != 0 and value < (least + most) / 2)
+    return least if is_low else most
+
+
 def _two_sided(name: str, spoken: str, found: Bounds | None, ends: tuple[float, float]) -> GateCheck:
     "A check of a figure that must lie between two limits."
     least, most = ends
@@ -173,7 +179,7 @@ def _two_sided(name: str, spoken: str, found: Bounds | None, ends: tuple[float, 
     word, rest = _place(found, least, most)
     span = f"{found.value:.2f} ({found.low:.2f} to {found.high:.2f})"
     verdict = Verdict(word, f"the {spoken} is {span}, {rest} {least:.2f} to {most:.2f}")
-    limit = most if found.value >= (least + most) / 2 else least
+    limit = _nearer(found.value, least, most)
     return gate_check(name, verdict, value=found.value, low=found.low, high=found.high, limit=limit)
 
 

@@ -275,8 +275,9 @@ judgement {{ p.event.nth }} on it</dd></div>{% endif %}
 <th scope="col">Why</th></tr></thead><tbody>
 {% for c in p.checks %}<tr><th scope="row">{{ c.name }}</th><td>\
 <span class="state {{ c.mark[0] }}">{{ c.mark[1] }}</span></td>\
-<td class="name">{{ c.value }}{% if c.interval %}<span class="soft small">{{ c.interval }}</span>\
-{% endif %}</td><td>{{ c.limit }}</td><td class="name">{{ c.smallest }}</td>\
+<td class="name" data-label="Measured">{{ c.value }}\
+{% if c.interval %}<span class="soft small">{{ c.interval }}</span>{% endif %}</td>\
+<td data-label="Limit">{{ c.limit }}</td><td class="name" data-label="Visible">{{ c.smallest }}</td>\
 <td class="long" dir="auto">{{ c.reason | sentence }}</td></tr>
 {% endfor %}</tbody></table></div>
 <p class="soft small">A check refuses when it is not in order, and also when it could not be judged. \

@@ -130,6 +130,12 @@ max-width: 45vw; } }
 table.wide { width: 100%; } table.wide th[scope=row] { width: min(13rem, 30vw); } \
 td.digest { font-family: var(--mono); font-size: .75rem; overflow-wrap: anywhere; min-width: 11rem; } \
 td.name { white-space: nowrap; }
+@media (max-width: 40rem) { .checks thead, .story thead { position: absolute; clip-path: inset(50%); } \
+.checks tr, .story tr { display: block; padding: .5rem 0; border-bottom: 1px solid var(--line); } \
+.checks tbody th[scope=row], .checks td, .story tbody th[scope=row], .story td { display: block; border: 0; \
+padding: .1rem 0; width: auto; max-width: none; min-width: 0; white-space: normal; } \
+.checks td:empty, .story td:empty { display: none; } \
+td[data-label]::before { content: attr(data-label) " "; color: var(--soft); } }
 figure { overflow-x: auto; } figure img, .output img { max-width: 100%; height: auto; display: block; \
 border-radius: 6px; background: #fff; }
 @media (prefers-color-scheme: dark) { figure img { padding: .5rem; } }

@@ -19,6 +19,7 @@ from datetime import date
 from markupsafe import Markup
 from msgspec import Struct
 
+from ..history.champion import BY_EXCEPTION
 from ..history.decisions import DECIDED
 from ..history.model_events import ModelEvent, ModelHistory
 from ..history.models import groups_text, is_overdue
@@ -44,6 +45,7 @@ EVENT_MARKS = {
     "champion": ("ok", "★ Went into production"),
 }  # look and label by kind
 _BACK = ("warn", "↩ Rolled back to")
+_EXCEPTED = ("warn", "! Into production, by exception")
 _UNCOUNTED = {"approved": ("warn", "– Approval, not counted"), "rebuilt": ("warn", "– Rebuild, not counted")}
 
 
@@ -53,6 +55,8 @@ def event_mark(
     "What happened, in a word or two; what does not count is not written like good news."
     if event.is_back:
         return _BACK
+    if event.kind == "champion" and BY_EXCEPTION in event.reason:
+        return _EXCEPTED
     usual = EVENT_MARKS[event.kind]
     return _UNCOUNTED.get(event.kind, usual) if event.doubt else usual
 
@@ -292,7 +296,7 @@ MODEL_PAGE = (
 {% if m.events %}{{ events(m.events[:newest], "What happened") }}{% if m.events[newest:] %}
 <details><summary>{{ m.events[newest:] | length }} earlier lines</summary>
 {{ events(m.events[newest:], "What happened earlier") }}</details>{% endif %}
-{% else %}<p class="soft">Nothing yet. <code>mlnb run {{ m.history.declared.pipeline }}</code> registers its \
+{% else %}<p class="soft">Nothing yet. <code>{{ m.history.declared.registering }}</code> registers its \
 first version.</p>{% endif %}
 {% macro versions(rows, label) %}<div class="scroll" tabindex="0" role="region" aria-label="{{ label }}">\
 <table class="wide story"><thead><tr><th scope="col">Version</th><th scope="col">State</th>\
@@ -308,7 +312,8 @@ first version.</p>{% endif %}
 {% if v.href %}<a href="{{ v.href }}">run</a>{% else %}run {{ v.version.run }}{% endif %}</td>\
 <td class="when">{% for name, text in v.figures %}<div>{{ name }} {{ text }}</div>{% endfor %}</td>\
 <td>{{ v.commit }}</td><td>{% if v.approved %}approved by <bdi>{{ v.approved | join(", ") }}</bdi>{% endif %}\
-{% if v.rebuilds %} rebuild by <bdi>{{ v.rebuilds | join(", ") }}</bdi>{% endif %}</td>\
+{{ ", " if v.approved and v.rebuilds }}\
+{% if v.rebuilds %}rebuild by <bdi>{{ v.rebuilds | join(", ") }}</bdi>{% endif %}</td>\
 <td class="digest">{{ v.version.digest }}</td></tr>
 {% endfor %}</tbody></table></div>{% endmacro %}
 {% if m.versions %}<h2>Versions</h2>
