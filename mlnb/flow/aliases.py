@@ -60,19 +60,6 @@ def refuse_unvouched(
     return version
 
 # %% ../../nbs/flow/050_aliases.ipynb #08fbad66
-def refuse_unvouched(
-    store: Store,  # with a judge, or without one
-    version: ModelVersion,  # that is to be used
-) -> ModelVersion:  # the same; raises `IntegrityError`
-    "Stop for a version that nobody vouches for, where only what is signed counts."
-    why = why_refused(store, store.root / version_place(version.model, version.number))
-    if why:
-        look = f"`mlnb model show {version.written}` tells what is in it"
-        mend = f"{look}; if it is yours, `mlnb push --sign-unsigned` signs it"
-        raise IntegrityError(f"{version.written} is refused: {why}", mend)
-    return version
-
-
 def _beside_model(store: Store, versions: list[ModelVersion], ref: str) -> str | None:
     "The digest of the threshold that belongs to the model which a number or an alias means."
     moved = alias_now(store, versions[-1].declared.artifact, ref)

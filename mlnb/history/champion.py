@@ -51,7 +51,7 @@ def last_champion_move(
 def moves_told(
     store: Store,  # with the refs
     declared: ModelDeclaration,  # of a model
-) -> list[str]:  # ref and number, as an entry of the log has it
+) -> list[str]:  # ref and number; empty when there is no champion
     "How often the champion has moved, for the audit log."
     ref = _ref_of(declared, CHAMPION)
     now = read_ref(store, ref)

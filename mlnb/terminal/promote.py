@@ -329,12 +329,13 @@ def answer_promote(
 ) -> Answer:
     "Let the gate judge a version, and make it champion."
     from mlnb.history.decisions import tries_allowed
-    from mlnb.history.promotion import contest, promotion_of
+    from mlnb.history.promotion import contest, promotion_of, refuse_profile
     from mlnb.terminal.run import run_as_told
 
     why = _why_moved(override, reason)
     opened = project, store, profile = open_project(profile)
     judged = contest(store, project, model)
+    refuse_profile(judged, profile)
     revoked = _why_revoked(store, judged)
     if judged.is_champion:
         same = promotion_of(judged, "unchanged", reasons=revoked)
