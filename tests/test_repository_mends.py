@@ -47,7 +47,6 @@ TRIED = {
     "flow/aliases": "test_history_champion.py",
     "flow/fanout_parts": "exports",
     "flow/grid": "grids",
-    "flow/aliases": "test_flow_bound.py",
     "flow/heads": "commands",
     "flow/meaning": "commands, and test_flow_names.py",
     "flow/metric_values": "test_flow_metric.py",
