@@ -307,6 +307,23 @@ def test_going_back_leads_from_moves_that_nobody_vouches_for_to_the_last_champio
     assert version_before(store, "demo", DECLARED).number == 1
 
 
+@pytest.mark.parametrize("damaged", [1, 2, 3, 4])
+def test_going_back_is_stopped_by_damage_to_the_version_it_leads_to_and_to_no_other(shop, damaged):
+    project, store = shop
+    for n in range(4):
+        register(store, n)
+    for n in (1, 2, 3):
+        judge_and_promote(project, store, n)
+    (store.root / version_place("demo", damaged)).write_text("{}")
+    if damaged == 2:
+        with pytest.raises(IntegrityError, match="is damaged or gone") as caught:
+            version_before(store, "demo", DECLARED)
+        assert "with --to 1" in caught.value.mend
+        assert version_before(store, "demo", DECLARED, 1).number == 1
+    else:
+        assert version_before(store, "demo", DECLARED).number == 2
+
+
 def test_evidence_made_stale_between_check_and_move_moves_nothing(shop):
     project, store = shop
     for n in range(3):

@@ -16,6 +16,7 @@ from ..store.refs import RefValue, read_ref, ref_path
 from mlnb.store.versions import (
     ModelVersion,
     alias_ref,
+    read_versions,
     version_of_artifact,
     version_place,
     versions_with_threshold,
@@ -65,6 +66,8 @@ def _beside_model(store: Store, versions: list[ModelVersion], ref: str) -> str |
     moved = alias_now(store, versions[-1].declared.artifact, ref)
     digest = moved.target if moved else None
     meant = [one for one in versions if str(one.number) == ref or one.digest == digest]
+    if digest and not meant:
+        read_versions(store, versions[-1].model)  # raises when it is that one which is damaged
     beside = refuse_unvouched(store, meant[-1]).threshold if meant else None
     return beside.digest if beside else None
 

@@ -19,7 +19,7 @@ from ..store.errors import IntegrityError, LockedError, UsageError
 from ..store.model_settings import ModelDeclaration
 from ..store.objects import Store
 from ..store.refs import RefValue, Signer, move_ref, read_ref, ref_history, ref_path
-from ..store.versions import ModelVersion, alias_ref, read_versions
+from ..store.versions import ModelVersion, alias_ref, sound_versions
 
 # %% ../../nbs/history/120_champion.ipynb #6f528031
 CHAMPION, PREVIOUS = "champion", "previous"
@@ -125,7 +125,7 @@ def move_champion(
 def _was_quicker(store: Store, version: ModelVersion) -> LockedError:
     "The error for somebody who came second."
     now = champion_now(store, version.declared)
-    known = [one.written for one in read_versions(store, version.model) if now and one.digest == now.target]
+    known = [one.written for one in sound_versions(store, version.model) if now and one.digest == now.target]
     what = known[0] if known else "another model"
     who = f"{now.actor} made {what} champion at {now.at_utc}" if now else "somebody moved `champion`"
     return LockedError(f"{who}, meanwhile", f"`mlnb promote {version.written}` judges against it")
@@ -138,7 +138,7 @@ def version_before(
     number: int | None = None,  # of a version that was champion; None = the last one before
 ) -> ModelVersion:  # raises `UsageError` when there is none
     "The version that going back leads to."
-    pile, versions = former_champions(store, declared), read_versions(store, model)
+    pile, versions = former_champions(store, declared), sound_versions(store, model)
     now = last_champion_move(store, declared)
     is_refused = bool(now and why_refused(store, ref_path(store, _ref_of(declared, CHAMPION), now.number)))
     former = pile if is_refused else pile[:-1]
@@ -147,12 +147,23 @@ def version_before(
         said = f"`{model}` has no champion before this one" if pile else f"`{model}` has no champion"
         raise UsageError(said, f"`mlnb promote {model}` judges the candidate")
     if number is None:
-        return before[-1]
+        return _last_before(store, before, former[-1])
     found = [one for one in before if one.number == number]
     if not found:
         known = ", ".join(dict.fromkeys(one.written for one in before))
         raise UsageError(f"{model}@{number} was not champion before this one", f"those were: {known}")
     return found[-1]
+
+
+def _last_before(store: Store, before: list[ModelVersion], digest: str) -> ModelVersion:
+    "The version of the last champion before; raises `IntegrityError` rather than going further back."
+    if before[-1].digest == digest:
+        return before[-1]
+    known = ", ".join(f"--to {one.number}" for one in reversed(before))
+    said = f"the version of the champion before, {digest[:12]}, is damaged or gone"
+    raise IntegrityError(
+        said, f"`mlnb verify` names it; `mlnb rollback {before[-1].model}` goes further back with {known}"
+    )
 
 
 def go_back(

@@ -7,12 +7,13 @@ A version is a document like a record: sealed, signed when there is a key, creat
 
 # %% auto #0
 __all__ = ['VersionNumber', 'VERSION_PLACE', 'VERSION_FORM', 'ModelVersion', 'version_place', 'version_files', 'read_versions',
-           'registered_models', 'read_version', 'alias_ref', 'version_of_artifact', 'versions_with_threshold',
-           'Registered', 'register_version', 'lost_versions']
+           'registered_models', 'read_version', 'sound_versions', 'alias_ref', 'version_of_artifact',
+           'versions_with_threshold', 'Registered', 'register_version', 'lost_versions']
 
 # %% ../../nbs/store/690_versions.ipynb #93edea45
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
@@ -136,6 +137,18 @@ def read_version(
     path = store.root / version_place(model, number)
     return _version_at(store.root, path) if is_present(path, follows=False) else None
 
+# %% ../../nbs/store/690_versions.ipynb #bc22878b
+def sound_versions(
+    store: Store,  # the project's own
+    model: str,  # its name in settings.ini
+) -> list[ModelVersion]:  # oldest first, without damaged ones
+    "The versions of a model that can be read; what is asked for and not here may be damaged."
+    found: list[ModelVersion] = []
+    for path in version_files(store.root, model):
+        with suppress(IntegrityError):
+            found.append(_version_at(store.root, path))
+    return found
+
 # %% ../../nbs/store/690_versions.ipynb #8bab59dc
 _VERSION_NUMBER = re.compile(r"[1-9][0-9]{0,5}")
 
@@ -163,15 +176,23 @@ def version_of_artifact(
     return next((one for one in found if one and one.declared.artifact == artifact), None)
 
 
+def _last_sound(store: Store, model: str) -> ModelVersion | None:
+    "The newest version that can be read."
+    for path in reversed(version_files(store.root, model)):
+        with suppress(IntegrityError):
+            return _version_at(store.root, path)
+    return None
+
+
 def versions_with_threshold(
     store: Store,  # the project's own
     artifact: str,  # as declared, `PIPELINE/NAME`
-) -> list[ModelVersion]:  # oldest first; empty when it is no threshold
+) -> list[ModelVersion]:  # as `sound_versions`; empty when it is no threshold
     "The versions of the model that an artifact is the threshold of."
     for model in registered_models(store):
-        last = [read_document(path, ModelVersion) for path in version_files(store.root, model)[-1:]]
-        if any(one.declared.threshold == artifact for one in last):
-            return read_versions(store, model)
+        sound = _last_sound(store, model)
+        if sound and sound.declared.threshold == artifact:
+            return sound_versions(store, model)
     return []
 
 # %% ../../nbs/store/690_versions.ipynb #0b29ef91

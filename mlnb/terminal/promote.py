@@ -361,9 +361,9 @@ BackTo = Annotated[
 
 def _refuse_unserved_now(project: Any, store: Any, found: Any, champion: str | None) -> tuple[str, ...]:
     "Compare what a version needs with what the champion is served."
-    from mlnb.store.versions import read_versions
+    from mlnb.store.versions import sound_versions
 
-    served = [one for one in read_versions(store, found.model) if one.digest == champion]
+    served = [one for one in sound_versions(store, found.model) if one.digest == champion]
     return (
         refuse_unserved(found, [known_inputs(project, store, one) for one in (found, *served)])
         if served
