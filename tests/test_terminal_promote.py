@@ -10,6 +10,7 @@ from mlnb.store.errors import IntegrityError, LockedError
 from mlnb.store.objects import path_of
 from mlnb.store.settings import find_project, project_store
 from mlnb.store.versions import alias_ref
+from mlnb.terminal.erasure import exact_digest
 
 SETTINGS = """[mlnb]
 [pipeline.demo]
@@ -180,6 +181,17 @@ def test_a_champion_whose_moves_were_taken_away_is_noticed_and_stops_both_ways(p
     assert asked("audit", "verify", cwd=project.root).code == 5
     assert asked("audit", "tell", "--why", "a backup was played back", cwd=project.root).code == 0
     assert asked("promote", "demo@3", "-n", "--json", cwd=project.root).json["state"]
+
+
+@pytest.mark.parametrize("written", ["demo@4", "models:/demo@4", "demo/model@4"])
+def test_a_version_is_the_model_itself_whatever_verb_is_given_its_name(project, asked, written):
+    shown = asked("get", written, "--json", cwd=project.root)
+    came = asked("lineage", written, "--json", cwd=project.root)
+    assert (shown.code, came.code) == (0, 0) and came.json["name"] == "demo/model@4"
+    found = find_project(project.root)
+    store = project_store(found)
+    meant = digest_named(store, "demo/model", "4"), {("demo", "model")}
+    assert exact_digest(found, store, written, "default") == meant  # what `mlnb erase` takes away
 
 
 LOADED = "from mlnb import load, save\nmodel = load('demo/model@candidate')\n"

@@ -21,7 +21,7 @@ from msgspec.structs import replace
 from ..care.signing import parse_keys
 from ..care.vouched import Keys, SaidStanding, judging_only, keys_known, result_standing
 from ..flow.heads import Found, document_if_kept
-from ..flow.meaning import find_artifact, pipeline_here
+from ..flow.meaning import find_artifact, named_artifact, pipeline_here
 from .graph import GraphEdge
 from .results import every_record
 from ..notebook.each import unit_name
@@ -404,7 +404,8 @@ def lineage_of(
     "Where a value came from, or what was made from it."
     if direction not in DIRECTIONS:
         raise UsageError(f"there is no direction `{direction}`", did_you_mean(direction, [*DIRECTIONS]))
-    name = parse_name(written)
+    name = named_artifact(project, written)
+    written = str(name)
     judged = judging_only(store, *(("ref",) if name.ref else ("run", "ref")))  # what a name means
     store = replace(store, accepts=None)  # where a value came from is told, whoever signed it
     meant = {"name": written, "direction": direction}

@@ -48,15 +48,16 @@ def exact_digest(
     profile: str,  # whose results count
 ) -> tuple[str, set | None]:  # digest, and what it is called; raises `UsageError`
     "Which object is to be erased, and under which name; a digest alone means any."
-    from mlnb.flow.meaning import find_artifact, pipeline_here
+    from mlnb.flow.meaning import find_artifact, named_artifact, pipeline_here
     from mlnb.sharing.trust import DIGEST
     from mlnb.store.descriptions import Parts
-    from mlnb.store.names import Name, parse_name
+    from mlnb.store.names import Name
 
     if DIGEST.fullmatch(written):
         return written, None
     _refuse_source(project, store, written, profile)
-    name, found = parse_name(written), find_artifact(store, project, written, profile, pipeline_here(project))
+    name = named_artifact(project, written)  # of a model's version: its artifact
+    found = find_artifact(store, project, written, profile, pipeline_here(project))
     value, pipeline = found.value, found.record.pipeline
     first = value.artifacts[0] if isinstance(value, Parts) and value.artifacts else value
     mend = f"say which one is meant, e.g. `{Name(pipeline, name.name, first.digest[:12])}`"

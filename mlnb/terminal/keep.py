@@ -170,8 +170,9 @@ def described(
     "Find an artifact that is whole; raises `IntegrityError`, `ErasedError`, `UsageError`."
     from mlnb.care.signing import parse_keys
     from mlnb.care.vouched import keys_known, record_mark
-    from mlnb.flow.meaning import find_artifact, pipeline_here
+    from mlnb.flow.meaning import find_artifact, named_artifact, pipeline_here
 
+    name = str(named_artifact(project, name))
     found = find_artifact(store, project, name, profile, pipeline_here(project))
     keys = keys_known(store, parse_keys(project.trusted_keys))
     marks = (record_mark(store, one, keys) for one in found.records)
