@@ -5430,6 +5430,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                  'mlnb/publish/decisions.py'),
                                         'mlnb.publish.decisions.against_text': ( 'publish/decisions.html#against_text',
                                                                                  'mlnb/publish/decisions.py'),
+                                        'mlnb.publish.decisions.asked_text': ( 'publish/decisions.html#asked_text',
+                                                                               'mlnb/publish/decisions.py'),
                                         'mlnb.publish.decisions.checks_text': ( 'publish/decisions.html#checks_text',
                                                                                 'mlnb/publish/decisions.py'),
                                         'mlnb.publish.decisions.decision_in': ( 'publish/decisions.html#decision_in',

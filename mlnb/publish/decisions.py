@@ -9,8 +9,8 @@ It is made from the [statement](../store/710_version_statements.ipynb) of the ga
 __all__ = ['LONGEST_SAID', 'GATE_MARKS', 'MOST_CHECKS', 'DECISION_MARKS', 'PANEL_STYLE', 'GATE_PANEL', 'said_shortly',
            'shown_event', 'ShownCheck', 'shown_check', 'shown_checks', 'GateDecision', 'decision_in',
            'decisions_of_runs', 'version_text', 'judged_text', 'checks_text', 'decision_text', 'against_text',
-           'revoked_text', 'exception_text', 'DecisionPanel', 'decision_panel', 'gate_panel', 'stage_decisions',
-           'judged_run']
+           'revoked_text', 'asked_text', 'exception_text', 'DecisionPanel', 'decision_panel', 'gate_panel',
+           'stage_decisions', 'judged_run']
 
 # %% ../../nbs/publish/260_decisions.ipynb #a97d47ef
 from collections.abc import Iterable, Iterator
@@ -237,6 +237,20 @@ def revoked_text(
     return f"{judged_text(decision)} was revoked later by {revoked.by}: {revoked.reason}" if revoked else ""
 
 
+def asked_text(
+    decision: GateDecision,  # of a gate
+) -> str:  # empty when nothing is, or any more
+    "What is asked for besides a gate that let a version pass, and how it is given."
+    history, number = decision.history, decision.event.number
+    if decision.event.kind != "passed" or number in history.events_of("champion", "revoked"):
+        return ""
+    written, declared = judged_text(decision), history.declared
+    under = f"under {', '.join(declared.protected)} a second person approves"
+    asked = [f"{under}: `mlnb approve {written}`"] if declared.protected else []
+    asked += [f"somebody else makes it again: `mlnb reproduce {written} --sign`"] if declared.rebuilds else []
+    return "; ".join(asked)
+
+
 def exception_text(
     decision: GateDecision,  # of a gate
 ) -> str:  # empty when there is nothing to say
@@ -257,6 +271,8 @@ aria-labelledby="decision-{{ loop.index }}"><h2 id="decision-{{ loop.index }}">T
 <div class="banner {{ p.look }}"><p><strong>{{ p.mark }}.</strong> <bdi>{{ p.text }}</bdi></p></div>
 {% if p.revoked %}<div class="banner fail"><p dir="auto"><strong>✕ Revoked.</strong> \
 {{ p.revoked | sentence }}</p></div>
+{% endif %}{% if p.asked %}<div class="banner warn"><p dir="auto"><strong>! Asked for.</strong> \
+{{ p.asked | sentence }}</p></div>
 {% endif %}{% if p.exception %}<div class="banner warn"><p dir="auto"><strong>! Exception.</strong> \
 {{ p.exception | sentence }}</p></div>
 {% endif %}{% if p.event.reason %}{% if p.is_told_below %}<details><summary>What was written down</summary>\
@@ -293,6 +309,7 @@ class DecisionPanel(Struct, frozen=True, kw_only=True):
     text: str  # the verdict in a sentence
     revoked: str  # why the version may not be used any more
     exception: str  # that it went into production all the same
+    asked: str  # what is asked for besides
     judged: str  # the version
     href: str  # where its model has a page
     against: str  # what it was compared with
@@ -316,6 +333,7 @@ def decision_panel(
         text=decision_text(decision),
         revoked=revoked_text(decision),
         exception=exception_text(decision),
+        asked=asked_text(decision),
         judged=judged_text(decision),
         href=f"../../models/{decision.history.name}/index.html#v{decision.event.number}",
         against=against_text(decision),

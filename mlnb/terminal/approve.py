@@ -27,7 +27,9 @@ def not_counted_notes(
     refused: "list[NotCounted]",  # statements beside a version
 ) -> tuple[str, ...]:  # lines for stderr, at most ten and one
     "What lies beside a version and does not count."
-    mend = "`mlnb verify` says more of its file; who said it can say it anew"
+    mend = (
+        "who said it can say it anew, of what is here now (`mlnb push`); `mlnb verify` says more of its file"
+    )
     lines = [
         complaint(f"{one.says or one.file} by {one.by or 'nobody'} does not count: {one.why}", mend, "note")
         for one in refused
