@@ -45,7 +45,7 @@ def test_runs_register_what_becomes_the_head_and_leave_a_candidate_of_hand_alone
     shown = mlnb("model", "show", "demo@1", "--json", cwd=project.root).json
     assert shown["about"]["declared"]["gate"] == "gate" and shown["metrics"] == {"accuracy": 1.0}
     events = mlnb("audit", "events", "--event", "version", "--json", cwd=project.root).json["events"]
-    assert [one["outcome"] for one in events] == ["registered"]
+    assert [one["outcome"] for one in events] == ["registered", "registered"]
 
     store = project_store(find_project(project.root))
     assert len(read_versions(store, "demo")) == 2

@@ -219,6 +219,16 @@ def _tell_of_unregistered(run: Run) -> None:
                 run.tell("line", text=f"its model is no version of `{name}`: {how}")
 
 
+def _note_registered(store: Store, found: Registered) -> None:
+    "Tell the audit log that a model got a number."
+    if not found.is_new:
+        return
+    from mlnb.care.audit import audit
+
+    one = found.version
+    audit(store, "version", "registered", one.digest, version=one.written, run=one.run, reason=one.reason)
+
+
 def register_models(
     run: Run,  # that ended; its pipeline may have a new head
 ) -> None:
@@ -235,6 +245,7 @@ def register_models(
             with disk_errors(store.root):
                 version = version_of_run(store, name, declared, run.document, "the head moved")
                 found = register_model(store, version)
+                _note_registered(store, found)
         except MlnbError as error:
             run.tell("line", text=f"[model.{name}]: {error.message}; {error.mend}")
             continue

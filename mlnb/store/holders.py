@@ -203,7 +203,18 @@ def _is_left_behind(root: Path, path: Path) -> bool:
     return known == "gone" or (known == "elsewhere" and age_s > TURN_S)
 
 
-def _wait_turn(root: Path, path: Path, mode: int) -> bool:
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    "Look at the turns of a folder, and change them, while nobody else of this machine does."
+    handle = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        lock_file(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _make_turn(root: Path, path: Path, mode: int) -> bool:
     "Make the file of a turn; False when it is somebody else's turn."
     try:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
@@ -214,6 +225,12 @@ def _wait_turn(root: Path, path: Path, mode: int) -> bool:
     with suppress(OSError), open(handle, "w", encoding="utf-8") as file:  # on a full disk it stays empty
         file.write(mark_line(own_mark()))
     return True
+
+
+def _wait_turn(root: Path, path: Path, mode: int) -> bool:
+    "Make the file of a turn; what is judged to be left behind stays so until it is removed."
+    with _alone_in(path.parent):
+        return _make_turn(root, path, mode)
 
 
 @contextmanager
