@@ -28,7 +28,7 @@ from mlnb.models.learnt_inputs import LearntFrom, first_unseen_day, input_types,
 from mlnb.models.non_inferiority import Demand, better_in, non_inferiority, surely_above
 from mlnb.models.simultaneous import drawn_weights
 from mlnb.models.support import support_check
-from mlnb.store.errors import IntegrityError
+from mlnb.store.errors import UsageError
 from mlnb.store.gate_checks import GateCheck, gate_check, gate_verdict, read_checks, refusing_checks
 from mlnb.store.verdict import WORDS, Verdict
 
@@ -72,8 +72,8 @@ def test_figure_that_is_no_number_is_left_out(odd):
         [{"name": "x", "verdict": "ok"}] * 2,
     ],
 )
-def test_checks_of_another_form_are_damage(plain):
-    with pytest.raises(IntegrityError):
+def test_checks_of_another_form_are_none(plain):
+    with pytest.raises(UsageError, match=r"checks|check 1 of the gate"):
         read_checks(plain)
 
 
