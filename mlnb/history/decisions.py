@@ -81,7 +81,7 @@ def why_worn_out(
     if most is None or (version.digest, against) in before or len(before) < most:
         return ""
     used = f"this window of data served for {len(before)} judgements"
-    return f"{used}, and the gate allows {most}: take a fresh one"
+    return f"{used}, and the gate allows {most}: let its first stage take newer data"
 
 # %% ../../nbs/history/110_decisions.ipynb #acaf0327
 _LONGEST_REASON = 2_000  # the checks themselves say all
