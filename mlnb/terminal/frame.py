@@ -73,7 +73,7 @@ EXIT_MEANINGS = {
     0: "all is well",
     1: "a stage failed",
     2: "a command, a setting or a definition is wrong; nothing was begun",
-    3: "a `require` refused; push, pull: nobody vouches for something",
+    3: "a `require` or gate refused; push, pull: nobody vouches for it",
     4: "a check of data found something, or could not look",
     5: "something that is kept is damaged, or was altered",
     6: "what is asked for was erased",
