@@ -1256,6 +1256,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                               'mlnb/flow/progress.py'),
                                     'mlnb.flow.progress.WholeLines.write': ('flow/progress.html#wholelines.write', 'mlnb/flow/progress.py'),
                                     'mlnb.flow.progress._error_lines': ('flow/progress.html#_error_lines', 'mlnb/flow/progress.py'),
+                                    'mlnb.flow.progress._judged_again': ('flow/progress.html#_judged_again', 'mlnb/flow/progress.py'),
                                     'mlnb.flow.progress._kept_lines': ('flow/progress.html#_kept_lines', 'mlnb/flow/progress.py'),
                                     'mlnb.flow.progress._notebook_lines': ('flow/progress.html#_notebook_lines', 'mlnb/flow/progress.py'),
                                     'mlnb.flow.progress._refresh_again': ('flow/progress.html#_refresh_again', 'mlnb/flow/progress.py'),

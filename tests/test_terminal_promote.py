@@ -92,8 +92,11 @@ def test_a_gate_lets_in_what_passes_and_keeps_out_what_does_not(project, mlnb, p
     assert candidate(project, mlnb, 0.5) == 2
     head = mlnb("runs", "gate", "--json", cwd=project.root).json
     assert not any(one["head"] for one in head["runs"])
-    code, said = promote("demo")
-    assert (code, said["state"], said["against"]) == (3, "refused", 1)
+    refused = mlnb("promote", "demo", "--json", cwd=project.root)
+    said = refused.json
+    assert (refused.code, said["state"], said["against"]) == (3, "refused", 1)
+    shown = mlnb("show", said["run"], cwd=project.root)
+    assert "judge it again: mlnb promote demo@2\n" in shown.stderr + shown.stdout
     assert said["reasons"] == ["the candidate is worse", "`c` fails: more is better"]
     assert promote("demo", "-n")[1]["state"] == "refused" and aliases(project, mlnb)["champion"] == 1
     events = mlnb("audit", "events", "--event", "promotion", "--json", cwd=project.root).json["events"]

@@ -12,6 +12,7 @@ __all__ = ['STATE_WORDS', 'STYLES', 'stage_line', 'failure_lines', 'run_line', '
 # %% ../../nbs/flow/400_progress.ipynb #2be2db29
 import os
 import re
+import shlex
 import sys
 import time
 from collections import Counter
@@ -26,6 +27,7 @@ from .parameter_values import command_again
 from ..notebook.each import unit_name
 from ..store.run_entries import Entry, RunDocument, StageFailure
 from ..store.runs import experiment_of
+from ..store.settings import DEFAULT_PROFILE
 from ..store.shown_text import as_block, in_one_line, painted, shown_text, without_margin
 
 if TYPE_CHECKING:
@@ -88,6 +90,12 @@ def _refresh_again(entry: Entry, document: RunDocument) -> str:
     return f" --refresh {source}" if source and (source in wanted or "all" in wanted) else ""
 
 
+def _judged_again(judged: str, profile: str) -> str:
+    "The command that puts a version before its gate once more."
+    by = [] if profile == DEFAULT_PROFILE else ["--profile", profile]
+    return shlex.join(["mlnb", "promote", judged, *by])
+
+
 def failure_lines(
     entry: Entry,  # of a failed stage
     document: RunDocument,  # of its run
@@ -98,11 +106,15 @@ def failure_lines(
     unit = unit_name(entry.name, entry.each)
     head = f"{unit} failed{where} [{entry.kind}]"
     values = {name: (one.value, one.origin) for name, one in document.parameters.items()}
-    again = command_again(document.pipeline, [unit], document.profile, values)
+    again, verb = command_again(document.pipeline, [unit], document.profile, values), "run"
+    if document.judges:
+        again, verb = _judged_again(document.judges, document.profile), "judge"
     again += _refresh_again(entry, document)
     kept = [*_kept_lines(entry, document), *_notebook_lines(entry)]
     when = " when what it reads has changed" if error.ename == "ErasedError" else ""
-    return list(map(as_block, [head, *_error_lines(entry, error), *kept, f"  run it again{when}: {again}"]))
+    return list(
+        map(as_block, [head, *_error_lines(entry, error), *kept, f"  {verb} it again{when}: {again}"])
+    )
 
 # %% ../../nbs/flow/400_progress.ipynb #3036cf37
 STATE_WORDS = {"committed": "run", "cached": "fresh"}  # of states that a line calls by another name

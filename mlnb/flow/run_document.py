@@ -126,6 +126,7 @@ def new_document(
         environment={"python": python, "platform": sys.platform, "mlnb": own.version if own else None},
         stages=tuple(entry_of(plan.steps[unit]) for unit in scope_units(plan, selection)),
         tried_inputs=tried or UNSET,
+        judges=plan.judged or UNSET,
     )
 
 # %% ../../nbs/flow/330_run_document.ipynb #1d7a31e3

@@ -80,6 +80,7 @@ class Plan(Struct):
     bound: dict[Name, str | None] = field(
         default_factory=dict
     )  # digests that names mean here; None = nothing
+    judged: str = ""  # version that a gate is to judge, such as `fraud@3`
     sources: dict[str, list[Partition]] = field(default_factory=dict)  # pinned, by name as written
     missing: dict[str, MlnbError] = field(default_factory=dict)  # names that nothing stands for yet
     asked: dict[str, LastPin | MlnbError] = field(default_factory=dict)  # sources, by name

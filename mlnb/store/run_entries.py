@@ -183,6 +183,7 @@ class RunDocument(Document, frozen=True, kw_only=True):
     keys: Mapping[UnitName, Digest] = {}  # by stage or part
     head: bool = False  # whether the head of its pipeline leads to it, or did
     tried_inputs: Mapping[WrittenName, str] | UnsetType = UNSET  # experiments that it read, in words
+    judges: WrittenName | UnsetType = UNSET  # of a gate: the version that `mlnb promote` put before it
     grid: GridPlace | UnsetType = UNSET
     git: GitStanding | UnsetType | None = UNSET  # commit, branch, dirty, n_dirty
     sources: tuple[KnownSource, ...] | UnsetType = UNSET  # what was known of those it needs

@@ -49,7 +49,9 @@ def gate_plan(
 
     sound = admitted(read_pipeline(project, contest.declared.gate), Manner())
     values = resolve(project, sound, profile, {}, {})
-    return make_plan(project, store, sound, profile, values, bound_models(contest))
+    plan = make_plan(project, store, sound, profile, values, bound_models(contest))
+    plan.judged = contest.version.written
+    return plan
 
 # %% ../../nbs/terminal/240_promote.ipynb #3815550a
 _FIRST = ("fail", "not_computable", "warn", "ok")
