@@ -151,6 +151,7 @@ Modules:
 - `mlnb.kernel.terminal_line`: What a line shows after it was written over
 - `mlnb.kernel.values_by_hand`: A parameter that a run would refuse says so where it is typed
 - `mlnb.kernel.way`: What a run does when the kernel server goes away, so that no stage waits for one that nobody starts
+- `mlnb.models.alerts`: A score meets a threshold: one rule, the same for every way of computing the score
 - `mlnb.models.bootstrap`: How sure the mean over several test weeks is, when the same units come back every week
 - `mlnb.models.bounds`: From draws to what a figure is at least, at a level that was chosen beforehand
 - `mlnb.models.calibration`: Are scores probabilities, where one row in a hundred is positive?

@@ -3527,6 +3527,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                  'mlnb.kernel.way.open_way': ('kernel/way.html#open_way', 'mlnb/kernel/way.py'),
                                  'mlnb.kernel.way.reach_server': ('kernel/way.html#reach_server', 'mlnb/kernel/way.py'),
                                  'mlnb.kernel.way.way_to': ('kernel/way.html#way_to', 'mlnb/kernel/way.py')},
+            'mlnb.models.alerts': { 'mlnb.models.alerts.decided_scores': ('models/alerts.html#decided_scores', 'mlnb/models/alerts.py'),
+                                    'mlnb.models.alerts.is_alert': ('models/alerts.html#is_alert', 'mlnb/models/alerts.py')},
             'mlnb.models.bootstrap': { 'mlnb.models.bootstrap.DrawnValue': ('models/bootstrap.html#drawnvalue', 'mlnb/models/bootstrap.py'),
                                        'mlnb.models.bootstrap.DrawnValue.interval': ( 'models/bootstrap.html#drawnvalue.interval',
                                                                                       'mlnb/models/bootstrap.py'),
