@@ -151,6 +151,7 @@ Modules:
 - `mlnb.kernel.terminal_line`: What a line shows after it was written over
 - `mlnb.kernel.values_by_hand`: A parameter that a run would refuse says so where it is typed
 - `mlnb.kernel.way`: What a run does when the kernel server goes away, so that no stage waits for one that nobody starts
+- `mlnb.models.alerts`: A score meets a threshold: one rule, the same for every way of computing the score
 - `mlnb.models.bootstrap`: How sure the mean over several test weeks is, when the same units come back every week
 - `mlnb.models.bounds`: From draws to what a figure is at least, at a level that was chosen beforehand
 - `mlnb.models.calibration`: Are scores probabilities, where one row in a hundred is positive?
@@ -170,6 +171,8 @@ Modules:
 - `mlnb.models.support`: How many positives, and of how many units, must a window hold before it may judge a model?
 - `mlnb.models.threshold`: From which score on an alert is worth its cost, in money
 - `mlnb.models.training`: Fit a classifier on named inputs, and score with exactly those
+- `mlnb.models.tree_import`: An estimator of trees for compiled code: the same splits, and rows as the splits see them
+- `mlnb.models.unwrapped`: What a fitted classifier is made of: its inputs, its classes, and the estimators whose probabilities it averages
 - `mlnb.monitor.chance`: How large a distance may be although nothing has moved
 - `mlnb.monitor.check_pages`: A verdict in plain words first, then what moved and how surely
 - `mlnb.monitor.cluster_samples`: The same few cards on every day, so that a month of days still knows how sure it is
