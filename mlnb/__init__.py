@@ -172,6 +172,7 @@ Modules:
 - `mlnb.models.threshold`: From which score on an alert is worth its cost, in money
 - `mlnb.models.training`: Fit a classifier on named inputs, and score with exactly those
 - `mlnb.models.tree_import`: An estimator of trees for compiled code: the same splits, and rows as the splits see them
+- `mlnb.models.tree_text`: The trees of any model, written so that LightGBM can say what each input contributed
 - `mlnb.models.unwrapped`: What a fitted classifier is made of: its inputs, its classes, and the estimators whose probabilities it averages
 - `mlnb.monitor.chance`: How large a distance may be although nothing has moved
 - `mlnb.monitor.check_pages`: A verdict in plain words first, then what moved and how surely
