@@ -26,12 +26,14 @@ Modules:
 - `mlnb.care.vouched`: Sign a result where it is made, and tell who vouches for what lies in a store
 - `mlnb.cli`: `mlnb`: one way in and one way out, for all verbs
 - `mlnb.data.definition`: What a feature is, said once as data, for the batch, for the stream and for the reader
+- `mlnb.data.feature_texts`: What an input of a model is, in the words of whoever has to act on its score
 - `mlnb.data.key_log`: The events of one key that still matter, and the windows that move over them
 - `mlnb.data.named_schemas`: A schema for whoever has only its name
 - `mlnb.data.online`: The same features, an event at a time, equal to what the whole table gives
 - `mlnb.data.out_of_core`: The features of a stream that does not fit into memory, a part of its keys at a time
 - `mlnb.data.partitions`: A stream on disk as deliveries come: one folder a day, read as one stream again or not at all
 - `mlnb.data.schema`: Say what a table must look like, and set apart the rows that do not
+- `mlnb.data.spoken_values`: A number as people say it: 1,250.00, 3 hours, 12.3%, 6 times
 - `mlnb.data.windows`: Every feature of a definition for every row of a table, without looking at a row twice
 - `mlnb.flow.absent`: What a name with a default means while nobody moved its alias
 - `mlnb.flow.aliases`: Names that move: which digest `champion` or version 3 means now, and the threshold that goes with it
