@@ -162,11 +162,13 @@ Modules:
 - `mlnb.models.group_gaps`: One figure of several groups becomes intervals, a widest gap and a verdict on it
 - `mlnb.models.group_metrics`: Selection rate, error rates, precision, base rate, ROC AUC and calibration of each group, and of each draw
 - `mlnb.models.groups`: Rows fall into groups, and what is known of each row becomes one of nine cells
+- `mlnb.models.importance`: How much worse a model would find what it looks for, if it did not know this
 - `mlnb.models.input_schema`: The columns that a version of a model learnt from, as they were in its training data
 - `mlnb.models.label_origin`: Do labels tell what happened, or what the champion let happen?
 - `mlnb.models.learnt_inputs`: What a model has seen: which days are new to it, and are its columns as they were in training?
 - `mlnb.models.metrics`: How good is a model that looks for rare cases, and how sure can we be of that figure?
 - `mlnb.models.non_inferiority`: Is a challenger surely not worse than the champion by more than a margin, in every figure that counts?
+- `mlnb.models.partial_dependence`: How the mean score moves when one input is set to one value after another
 - `mlnb.models.predictions`: What was scored, by which model, in which run: written down before anybody knows the answer
 - `mlnb.models.simultaneous`: How sure the figures of many groups are, all at once, and how sure the widest gap between them
 - `mlnb.models.support`: How many positives, and of how many units, must a window hold before it may judge a model?
