@@ -26,12 +26,14 @@ Modules:
 - `mlnb.care.vouched`: Sign a result where it is made, and tell who vouches for what lies in a store
 - `mlnb.cli`: `mlnb`: one way in and one way out, for all verbs
 - `mlnb.data.definition`: What a feature is, said once as data, for the batch, for the stream and for the reader
+- `mlnb.data.feature_texts`: What an input of a model is, in the words of whoever has to act on its score
 - `mlnb.data.key_log`: The events of one key that still matter, and the windows that move over them
 - `mlnb.data.named_schemas`: A schema for whoever has only its name
 - `mlnb.data.online`: The same features, an event at a time, equal to what the whole table gives
 - `mlnb.data.out_of_core`: The features of a stream that does not fit into memory, a part of its keys at a time
 - `mlnb.data.partitions`: A stream on disk as deliveries come: one folder a day, read as one stream again or not at all
 - `mlnb.data.schema`: Say what a table must look like, and set apart the rows that do not
+- `mlnb.data.spoken_values`: A number as people say it: 1,250.00, 3 hours, 12.3%, 6 times
 - `mlnb.data.windows`: Every feature of a definition for every row of a table, without looking at a row twice
 - `mlnb.flow.absent`: What a name with a default means while nobody moved its alias
 - `mlnb.flow.aliases`: Names that move: which digest `champion` or version 3 means now, and the threshold that goes with it
@@ -161,11 +163,13 @@ Modules:
 - `mlnb.models.group_gaps`: One figure of several groups becomes intervals, a widest gap and a verdict on it
 - `mlnb.models.group_metrics`: Selection rate, error rates, precision, base rate, ROC AUC and calibration of each group, and of each draw
 - `mlnb.models.groups`: Rows fall into groups, and what is known of each row becomes one of nine cells
+- `mlnb.models.importance`: How much worse a model would find what it looks for, if it did not know this
 - `mlnb.models.input_schema`: The columns that a version of a model learnt from, as they were in its training data
 - `mlnb.models.label_origin`: Do labels tell what happened, or what the champion let happen?
 - `mlnb.models.learnt_inputs`: What a model has seen: which days are new to it, and are its columns as they were in training?
 - `mlnb.models.metrics`: How good is a model that looks for rare cases, and how sure can we be of that figure?
 - `mlnb.models.non_inferiority`: Is a challenger surely not worse than the champion by more than a margin, in every figure that counts?
+- `mlnb.models.partial_dependence`: How the mean score moves when one input is set to one value after another
 - `mlnb.models.predictions`: What was scored, by which model, in which run: written down before anybody knows the answer
 - `mlnb.models.simultaneous`: How sure the figures of many groups are, all at once, and how sure the widest gap between them
 - `mlnb.models.support`: How many positives, and of how many units, must a window hold before it may judge a model?

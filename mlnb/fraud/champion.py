@@ -7,8 +7,8 @@ customer's own past, and terminals judged by frauds with an *ordinary* amount, s
 
 # %% auto #0
 __all__ = ['HABIT_DAYS', 'HABITS', 'ODD_RATIO', 'DELAY_S', 'TERMINAL_DAYS', 'CARD_DAYS', 'TERMINAL_COUNTS', 'TRACES',
-           'OWN_INPUTS', 'CHAMPION_INPUTS', 'TRAIN_DAYS', 'N_MEMBERS', 'oddness', 'mean_age', 'add_champion_features',
-           'member', 'train_champion']
+           'OWN_INPUTS', 'CHAMPION_INPUTS', 'CHAMPION_TEXTS', 'TRAIN_DAYS', 'N_MEMBERS', 'oddness', 'mean_age',
+           'add_champion_features', 'member', 'train_champion']
 
 # %% ../../nbs/fraud/090_champion.ipynb #19cfba6a
 from typing import Any
@@ -20,8 +20,10 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import KFold
 
 from ..data.definition import DAY_S, Feature
+from ..data.feature_texts import FeatureText
+from ..data.spoken_values import spoken_value
 from ..data.windows import compute
-from .features import INPUTS
+from .features import HANDBOOK_TEXTS, INPUTS
 from .model import train_on_payments
 from .payments import ID_COLUMN, LABEL_COLUMN, TIME_COLUMN
 from ..models.training import inputs
@@ -135,6 +137,154 @@ OWN_INPUTS = (
     "TERMINAL_ID_AGE_FRAUD",
 )
 CHAMPION_INPUTS = (*INPUTS, *OWN_INPUTS)  # what the champion sees, in order
+
+# %% ../../nbs/fraud/090_champion.ipynb #7aa7e565
+_NO_PAST: dict[str, Any] = {"empty": 0.0, "nothing": "this customer is new: there is no earlier payment"}
+_SILENT: dict[str, Any] = {"empty": 0.0, "nothing": f"this customer has not paid for {HABIT_DAYS} days"}
+_BESIDE = "amount is {value} times this customer's mean"
+_SPREADS = "amount is {value} usual spreads from this customer's mean"
+_HABIT_TEXTS = (
+    FeatureText(
+        "AMOUNT_RATIO",
+        "unusual_amount",
+        f"amount over the mean of {HABIT_DAYS} days",
+        f"{_BESIDE} of {HABIT_DAYS} days",
+        unit="times",
+    ),
+    FeatureText(
+        "AMOUNT_Z",
+        "unusual_amount",
+        f"distance from the mean of {HABIT_DAYS} days",
+        f"{_SPREADS} of {HABIT_DAYS} days",
+        unit="times",
+    ),
+    FeatureText(
+        "AMOUNT_RATIO_EVER",
+        "unusual_amount",
+        "amount over the mean so far",
+        f"{_BESIDE} so far",
+        unit="times",
+    ),
+    FeatureText(
+        "AMOUNT_Z_EVER", "unusual_amount", "distance from the mean so far", f"{_SPREADS} so far", unit="times"
+    ),
+    FeatureText(
+        "CUSTOMER_ID_NB_TX_BEFORE",
+        "customer_payments",
+        f"number of earlier payments of this customer in {HABIT_DAYS} days",
+        unit="count",
+    ),
+    FeatureText(
+        "CUSTOMER_ID_AVG_AMOUNT_BEFORE",
+        "customer_amounts",
+        f"mean of this customer's earlier amounts of {HABIT_DAYS} days",
+        unit="money",
+        **_SILENT,
+    ),
+    FeatureText(
+        "CUSTOMER_ID_LAST_AMOUNT", "customer_amounts", "this customer's last amount", unit="money", **_SILENT
+    ),
+    FeatureText(
+        "CUSTOMER_ID_SECONDS_SINCE",
+        "customer_pause",
+        "time since this customer's last payment",
+        unit="seconds",
+        **_SILENT,
+    ),
+    FeatureText(
+        "CUSTOMER_ID_NB_TX_EVER",
+        "customer_payments",
+        "number of all earlier payments of this customer",
+        unit="count",
+    ),
+    FeatureText(
+        "CUSTOMER_ID_AVG_AMOUNT_EVER",
+        "customer_amounts",
+        "mean of all earlier amounts of this customer",
+        unit="money",
+        **_NO_PAST,
+    ),
+)
+
+# %% ../../nbs/fraud/090_champion.ipynb #d954e4d3
+_TRACE_WORDS = {
+    "NB_TX": ("terminal_payments", "number of payments at this terminal {late}"),
+    "NB_FRAUD": ("terminal_frauds", "number of frauds at this terminal {late}"),
+    "NB_ORDINARY": ("terminal_frauds", "number of frauds with an ordinary amount at this terminal {late}"),
+    "SHARE_ORDINARY": ("terminal_frauds", "share of frauds with an ordinary amount at this terminal {late}"),
+}
+
+
+def _trace_text(what: str, n_days: int) -> FeatureText:
+    "What a window of a terminal's past is."
+    code, words = _TRACE_WORDS[what]
+    said = words.replace("{late}", f"in {spoken_value(n_days, 'days')}, up to a week ago,")
+    unit = "share" if what == "SHARE_ORDINARY" else "count"
+    return FeatureText(f"TERMINAL_ID_{what}_{n_days}DAY_KNOWN", code, said, unit=unit)
+
+
+_NO_FRAUD: dict[str, Any] = {"empty": -1.0, "nothing": "no such fraud at this terminal is known"}
+_TRACE_TEXTS = (
+    *(
+        FeatureText(
+            f"CUSTOMER_ID_NB_ODD_{n}DAY_BEFORE",
+            "odd_amounts",
+            f"number of odd amounts of this customer in {spoken_value(n, 'days')}",
+            unit="count",
+        )
+        for n in CARD_DAYS
+    ),
+    *(_trace_text(what, n) for what in TERMINAL_COUNTS for n in TERMINAL_DAYS),
+    *(_trace_text("SHARE_ORDINARY", n) for n in (7, 14, 28)),
+    FeatureText(
+        "TERMINAL_ID_LAST_FRAUD",
+        "terminal_frauds",
+        "fraud in the last known payment at this terminal",
+        unit="flag",
+    ),
+    FeatureText(
+        "TERMINAL_ID_LAST_ORDINARY",
+        "terminal_frauds",
+        "fraud with an ordinary amount in the last known payment at this terminal",
+        unit="flag",
+    ),
+    FeatureText(
+        "TERMINAL_ID_SECONDS_SINCE",
+        "terminal_pause",
+        "time since the last known payment at this terminal",
+        unit="seconds",
+        empty=67.0 * DAY_S,
+        nothing="no payment at this terminal is known",
+    ),
+    FeatureText(
+        "TERMINAL_ID_AGE_ORDINARY",
+        "terminal_frauds",
+        "mean age of known frauds with an ordinary amount at this terminal",
+        unit="days",
+        **_NO_FRAUD,
+    ),
+    FeatureText(
+        "TERMINAL_ID_AGE_FRAUD",
+        "terminal_frauds",
+        "mean age of known frauds at this terminal",
+        unit="days",
+        **_NO_FRAUD,
+    ),
+)
+_AMOUNT_TEXT = FeatureText(
+    "TX_AMOUNT",
+    "amount",
+    "amount",
+    "amount is {value}, {times} times this customer's mean so far ({usual})",
+    unit="money",
+    usual="CUSTOMER_ID_AVG_AMOUNT_EVER",
+)
+CHAMPION_TEXTS = (
+    _AMOUNT_TEXT,
+    *(text for text in HANDBOOK_TEXTS if text.name != "TX_AMOUNT"),
+    *_HABIT_TEXTS,
+    *_TRACE_TEXTS,
+)  # of all that the champion sees
 
 # %% ../../nbs/fraud/090_champion.ipynb #d0c8d610
 def add_champion_features(
