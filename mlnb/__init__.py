@@ -167,6 +167,7 @@ Modules:
 - `mlnb.models.non_inferiority`: Is a challenger surely not worse than the champion by more than a margin, in every figure that counts?
 - `mlnb.models.predictions`: What was scored, by which model, in which run: written down before anybody knows the answer
 - `mlnb.models.simultaneous`: How sure the figures of many groups are, all at once, and how sure the widest gap between them
+- `mlnb.models.slices`: In which parts of the rows is a model weak, and is that more than chance?
 - `mlnb.models.support`: How many positives, and of how many units, must a window hold before it may judge a model?
 - `mlnb.models.threshold`: From which score on an alert is worth its cost, in money
 - `mlnb.models.training`: Fit a classifier on named inputs, and score with exactly those
@@ -311,6 +312,7 @@ Modules:
 - `mlnb.store.figures`: Draw a figure of matplotlib so that it is the same text every time
 - `mlnb.store.folder_files`: Keep a file or all files below a folder, and refuse what would not come back
 - `mlnb.store.gate_checks`: What was asked of a model before it may serve, what came out, and what that decides
+- `mlnb.store.gate_findings`: Where a model is weak and what it looks at: what a gate's run may save beside its checks
 - `mlnb.store.git_state`: Which commit a run was made from, and what was changed since
 - `mlnb.store.holders`: Tell who holds a file of the store, also from another machine, and when a machine last showed itself
 - `mlnb.store.hosts`: Tell whether the process that left a mark lives here, may live somewhere else, or is gone
