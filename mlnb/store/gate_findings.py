@@ -65,7 +65,7 @@ class Explanation(Document, frozen=True, kw_only=True):
 
 
 _MOST_PLACES = 1_000  # of one curve
-_MOST_FINDINGS = 5_000  # figures of slices, or inputs: more than a page can take
+_MOST_TOLD = 5_000  # figures of slices, or inputs: more than a page can take
 
 # %% ../../nbs/store/765_gate_findings.ipynb #8b49cb58
 SLICES, EXPLANATION = "slices", "explanation"  # what a gate saves them as
@@ -82,8 +82,8 @@ def _read_finding(name: str, plain: Any, kind: Any) -> Any:
 
 def _refuse_many(name: str, n: int) -> None:
     "Stop where there is more than anybody reads."
-    if n > _MOST_FINDINGS:
-        raise UsageError(f"`{name}` of the gate holds {n:,} entries", f"save at most {_MOST_FINDINGS:,}")
+    if n > _MOST_TOLD:
+        raise UsageError(f"`{name}` of the gate holds {n:,} entries", f"save at most {_MOST_TOLD:,}")
 
 
 def read_slices(
