@@ -87,17 +87,21 @@ Modules:
 - `mlnb.fraud.simulator`: A stream of card payments with three kinds of fraud, the same on every machine
 - `mlnb.fraud.split`: Learn from one week, judge on a later one, and leave out what nobody could have known
 - `mlnb.history.approval`: A second person says that a version may go into production, having read what the gate found
+- `mlnb.history.card_training`: Run, settings, days and data behind a model, and what became of them since
 - `mlnb.history.carried`: What a stage read by itself comes along when it is run again
 - `mlnb.history.champion`: How a version goes into production, and how one goes back: two refs, moved only when nobody else moved them
 - `mlnb.history.checkout`: The code of a run in a temporary project, beside the data that it read
 - `mlnb.history.decisions`: What a gate said of a version, kept whether it passed or not, and how often its data were used
 - `mlnb.history.gate_evidence`: What a run of a gate shows, and on which data: the checks, the record that holds them, and whether `decide` let them pass
+- `mlnb.history.gate_report`: The checks behind a decision, and what the gate found besides, as far as it is still here
 - `mlnb.history.graph`: Which stage feeds which, as a document, as Mermaid text and as a drawing
 - `mlnb.history.lineage`: From a row of outside data to a published number, and back
 - `mlnb.history.lineage_drawing`: Where a value came from, as a text or a drawing
+- `mlnb.history.model_card`: Everything about one version that somebody must know who approves it, audits it or answers for it
 - `mlnb.history.model_events`: What happened to a model, the newest first: versions, decisions of its gate, what people said, who went into production
 - `mlnb.history.models`: Which versions a model has, where each came from, and which is in production
 - `mlnb.history.nondeterminism`: How two results of one key differ, and why they may
+- `mlnb.history.owner_words`: What a model is for, and what not, as its owner wrote it where the model is made
 - `mlnb.history.promotion`: From a candidate to the champion: what is judged, what is still waited for, and the one move that makes it count
 - `mlnb.history.rebuilds`: Somebody else runs the way to a model once more, and states what came out
 - `mlnb.history.reproduce`: Run what was run once more, from what was kept, and compare
@@ -172,6 +176,7 @@ Modules:
 - `mlnb.models.partial_dependence`: How the mean score moves when one input is set to one value after another
 - `mlnb.models.predictions`: What was scored, by which model, in which run: written down before anybody knows the answer
 - `mlnb.models.simultaneous`: How sure the figures of many groups are, all at once, and how sure the widest gap between them
+- `mlnb.models.slices`: In which parts of the rows is a model weak, and is that more than chance?
 - `mlnb.models.support`: How many positives, and of how many units, must a window hold before it may judge a model?
 - `mlnb.models.threshold`: From which score on an alert is worth its cost, in money
 - `mlnb.models.training`: Fit a classifier on named inputs, and score with exactly those
@@ -319,6 +324,7 @@ Modules:
 - `mlnb.store.figures`: Draw a figure of matplotlib so that it is the same text every time
 - `mlnb.store.folder_files`: Keep a file or all files below a folder, and refuse what would not come back
 - `mlnb.store.gate_checks`: What was asked of a model before it may serve, what came out, and what that decides
+- `mlnb.store.gate_findings`: Where a model is weak and what it looks at: what a gate's run may save beside its checks
 - `mlnb.store.git_state`: Which commit a run was made from, and what was changed since
 - `mlnb.store.holders`: Tell who holds a file of the store, also from another machine, and when a machine last showed itself
 - `mlnb.store.hosts`: Tell whether the process that left a mark lives here, may live somewhere else, or is gone
