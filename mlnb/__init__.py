@@ -7,14 +7,17 @@ Modules:
 - `mlnb.care.burial`: Put a signed tombstone in the place of one object, and remove its content
 - `mlnb.care.chain`: Lines that follow from one another, so that a change of any of them shows
 - `mlnb.care.concerned`: A digest says nothing to a person; the records and runs that name it do
+- `mlnb.care.envelopes`: Statements that others read, in the envelope whose signature they can check
 - `mlnb.care.erase`: Remove what somebody is entitled to have removed, with all that was made from it, and say so
 - `mlnb.care.evidence`: What the store knows that the log does not tell, and the other way round
 - `mlnb.care.exchanged`: A result that holds in the place of another
 - `mlnb.care.gc`: Free the space of what nothing points to any more, while others go on reading and writing
 - `mlnb.care.log_file`: Lines added one after another by many writers, and an end that tells a crash from a crime
 - `mlnb.care.merkle`: One number for a log of any length, and short proofs that it only grew
+- `mlnb.care.model_signatures`: A file or folder of a model, signed so that anybody can check it without mlnb
 - `mlnb.care.months`: The files of a log: this month at hand, older ones closed, and how long they are kept
 - `mlnb.care.notes`: A checkpoint in the form that logs publish and witnesses sign
+- `mlnb.care.private_files`: A key is read only from a file that nobody else on the machine can read
 - `mlnb.care.repair`: Repair a damaged ref or run document from what else is known, or say plainly that nobody knows
 - `mlnb.care.retention`: Lines of the log that were kept long enough
 - `mlnb.care.roots`: What a store must keep, and what leads to it
@@ -343,6 +346,7 @@ Modules:
 - `mlnb.store.model_types`: What a model file may hold, name by name, and how each of them may be built.
 - `mlnb.store.names`: One grammar for everything that can be loaded
 - `mlnb.store.nested_values`: Take a dict of frames, arrays and models apart, so that each is kept as what it is, and put it together again
+- `mlnb.store.new_folders`: A folder of several files is there with all of them, or not at all
 - `mlnb.store.objects`: Keep bytes under the digest of their content, whole or not at all
 - `mlnb.store.observed_contents`: What a stage was seen to read by itself, as objects of its record
 - `mlnb.store.opened`: A copy of a failed notebook, where JupyterLab can open it

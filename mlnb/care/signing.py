@@ -23,16 +23,9 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
+from .private_files import private_bytes
 from ..store.digests import canonical_json
-from mlnb.store.disk import (
-    OddFileError,
-    disk_errors,
-    found_below,
-    make_folder,
-    open_plain,
-    read_plain,
-    write_durably,
-)
+from ..store.disk import OddFileError, disk_errors, found_below, make_folder, read_plain, write_durably
 from ..store.errors import IntegrityError, NoKeyError, StoreError, UsageError
 from ..store.names import is_name, naming_rule
 from ..store.objects import Store
@@ -194,11 +187,10 @@ def _mend_for_other(store: Store) -> str:
 
 
 def _private_file(store: Store) -> bytes:
-    "Content of this user's private key, which nobody but its owner can read."
+    "Content of this user's private key."
     path = key_path(store)
     try:
-        with disk_errors(path), open(open_plain(path, follows=True), "rb", buffering=0) as file:
-            about, body = os.fstat(file.fileno()), file.read(1 << 16)  # no key is longer
+        return private_bytes(path, "mlnb audit init")
     except FileNotFoundError:
         mend = mend_for_missing(store, noted_key(store))
         missing = NoKeyError(_said_missing(path), mend)
@@ -206,13 +198,6 @@ def _private_file(store: Store) -> bytes:
         raise missing from None
     except OddFileError as error:
         raise UsageError(f"{path} is no file, and no key to sign with", _mend_for_other(store)) from error
-    if about.st_uid not in (os.geteuid(), 0):
-        mend = f"move {path} away, and make a key of your own with `mlnb audit init`"
-        raise UsageError(f"the private key {path} belongs to another user of this machine", mend)
-    if about.st_mode & 0o077:
-        mend = f"run `chmod 600 {path}`; if others use this machine, make a new key"
-        raise UsageError(f"the private key {path} can be read by others", mend)
-    return body
 
 
 @lru_cache(maxsize=4)
