@@ -229,6 +229,9 @@ Modules:
 - `mlnb.notebook.variables`: Which environment variables code reads, found without running it
 - `mlnb.notebook.written`: What code writes out without being run: names, texts and places
 - `mlnb.publish.bitmaps`: Tell a picture of dots by its first bytes, and refuse one that unpacks to gigabytes
+- `mlnb.publish.card_drawings`: A figure with its interval as a mark, and a curve of scores, small enough to stand in a line
+- `mlnb.publish.card_page`: One file that an approver can read, print and keep: what a version is for, how good it is, and who let it pass
+- `mlnb.publish.card_rows`: The parts of a model card as rows and sentences for somebody who has never seen a notebook
 - `mlnb.publish.decisions`: What a gate decided, for somebody who has never seen a notebook
 - `mlnb.publish.delimiters`: Find formulas among words, money and code
 - `mlnb.publish.drawing_cost`: How much work a drawing makes for a browser, found out before one gets it
@@ -245,6 +248,7 @@ Modules:
 - `mlnb.publish.ledger`: What a page shows otherwise than the notebook did, and what it leaves out
 - `mlnb.publish.links`: From one notebook to another, as from one page to another
 - `mlnb.publish.macros`: Put in what the macros of a formula stand for, within bounds
+- `mlnb.publish.ml_bom`: The model card as CycloneDX ML-BOM, which inventories and scanners of other companies read
 - `mlnb.publish.model_pages`: Who answers for a model, which version is in production, and how it came there
 - `mlnb.publish.outputs`: What a cell showed, as markup that a browser may be given
 - `mlnb.publish.overview`: The page of a run, and the index of all pipelines
