@@ -380,6 +380,7 @@ Modules:
 - `mlnb.terminal.ask`: What is fresh, what made it stale, with which values, in which order, and what is wrong with the definitions
 - `mlnb.terminal.audit`: `mlnb audit`: who did what, whether that can be believed, and what went wrong
 - `mlnb.terminal.audit_entries`: What a verb writes to the audit log before it ends
+- `mlnb.terminal.card`: `mlnb model card`: all that is to be known of a version, in the terminal, as a page, and for machines
 - `mlnb.terminal.check_answers`: What a command ends with that asked for a check, and where its page goes
 - `mlnb.terminal.checks`: Drift and quality of any two files, without a project
 - `mlnb.terminal.collection`: Free the space of what nobody needs any more
