@@ -232,6 +232,7 @@ Modules:
 - `mlnb.publish.card_drawings`: A figure with its interval as a mark, and a curve of scores, small enough to stand in a line
 - `mlnb.publish.card_page`: One file that an approver can read, print and keep: what a version is for, how good it is, and who let it pass
 - `mlnb.publish.card_rows`: The parts of a model card as rows and sentences for somebody who has never seen a notebook
+- `mlnb.publish.card_site`: The champion's card is published, and that of whoever asks to take its place
 - `mlnb.publish.decisions`: What a gate decided, for somebody who has never seen a notebook
 - `mlnb.publish.delimiters`: Find formulas among words, money and code
 - `mlnb.publish.drawing_cost`: How much work a drawing makes for a browser, found out before one gets it

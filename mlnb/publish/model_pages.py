@@ -277,7 +277,8 @@ MODEL_PAGE = (
 <div><dt>{{ name }}</dt><dd><bdi>{{ text }}</bdi></dd></div>{% endfor %}</dl></div>
 <h2>Aliases</h2>
 {% if m.aliases %}<div class="scroll" tabindex="0" role="region" aria-label="Aliases"><table><tbody>
-{% for alias, version in m.aliases.items() %}<tr><th scope="row">{{ alias }}</th><td>{{ version }}</td></tr>
+{% for alias, version in m.aliases.items() %}<tr><th scope="row">{{ alias }}</th><td>{{ version }}\
+{% if version in m.cards %}, <a href="{{ m.cards[version] }}">model card</a>{% endif %}</td></tr>
 {% endfor %}</tbody></table></div>{% else %}<p class="soft">No name means a version of it yet.</p>{% endif %}
 {% macro events(rows, label) %}<div class="scroll" tabindex="0" role="region" aria-label="{{ label }}">\
 <table class="wide story"><thead><tr><th scope="col">What</th>\
@@ -338,6 +339,7 @@ class ShownModel(Struct, frozen=True, kw_only=True):
     aliases: dict[str, str]  # version by alias
     events: list[StoryRow]  # the newest first
     versions: list[VersionLine]  # the newest first
+    cards: Mapping[str, str]  # address of a card, from the model's folder, by version
 
     @property
     def n_versions(self) -> str:
@@ -349,6 +351,7 @@ def shown_model(
     history: ModelHistory,  # of the model
     pages: Mapping[str, RunPage],  # of runs, by id
     today: date | None = None,  # None = the day that it is in UTC
+    cards: Mapping[str, str] | None = None,  # address by version; None = none
 ) -> ShownModel:
     "What pages say of a model."
     return ShownModel(
@@ -361,6 +364,7 @@ def shown_model(
         aliases={alias: version_text(history, digest) for alias, digest in history.aliases.items()},
         events=[story_row(history, event, pages) for event in history.events],
         versions=version_lines(history, pages),
+        cards=cards or {},
     )
 
 
@@ -385,7 +389,9 @@ MODELS_PAGE = (
 <p class="prose" dir="auto">{{ m.use }}</p>{{ top(m) }}<dl class="facts">
 {% for name in ("Owner", "Validator", "Tier", "Review by", "Gate") %}
 <div><dt>{{ name }}</dt><dd><bdi>{{ m.facts[name] }}</bdi></dd></div>{% endfor %}
-{% for alias, version in m.aliases.items() %}<div><dt>{{ alias }}</dt><dd>{{ version }}</dd></div>
+{% for alias, version in m.aliases.items() %}<div><dt>{{ alias }}</dt><dd>{{ version }}\
+{% if version in m.cards %}, <a href="{{ m.history.name }}/{{ m.cards[version] }}">model card</a>\
+{% endif %}</dd></div>
 {% endfor %}</dl>
 {% if m.events %}<p class="small">Last: {{ m.events[0].label[2:] }}, {{ m.events[0].version }}, \
 {{ m.events[0].event.at_utc | moment }} by <bdi>{{ m.events[0].event.by }}</bdi></p>{% endif %}
