@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from datetime import date
+from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,14 @@ def findings(shop, **values):
     commit(shop.store, about)
     keys = {"check": GATE_KEY, "look": "d" * 64}
     write_run(shop.store, {"run": GATE_RUN, "pipeline": "fraud_gate", "state": "committed", "keys": keys})
+
+
+def attributes_of(html):
+    "Names of all attributes, as a browser reads them."
+    found, parser = [], HTMLParser()
+    parser.handle_starttag = lambda tag, given: found.extend(name for name, _ in given)
+    parser.feed(html)
+    return found
 
 
 def owner_writes(shop, *texts, **more):
@@ -228,8 +237,8 @@ def test_hostile_texts_are_dead_on_cards(shop):
     card = card_of(shop)
     assert card.slices and card.explanation and card.words and card.inputs
     body = re.sub(r"<style>.*?</style>", "", shop.html, count=1, flags=re.DOTALL)
-    assert not re.search(r"<script|<img [^>]*src=(?!"data:)|<style|[\u202e\u2066\x1b]|javascript:", body)
-    assert not re.search(r"<[^>]*\son\w+\s*=", body)
+    assert not re.search(r"<script|<img [^>]*src=(?!.data:)|<style|[\u202e\u2066\x1b]|javascript:", body)
+    assert not [name for name in attributes_of(body) if name.startswith("on") or name == "style"]
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in body and "{{ 7 * 7 }}" in body
 
 
