@@ -240,6 +240,10 @@ Modules:
 - `mlnb.notebook.variables`: Which environment variables code reads, found without running it
 - `mlnb.notebook.written`: What code writes out without being run: names, texts and places
 - `mlnb.publish.bitmaps`: Tell a picture of dots by its first bytes, and refuse one that unpacks to gigabytes
+- `mlnb.publish.card_drawings`: A figure with its interval as a mark, and a curve of scores, small enough to stand in a line
+- `mlnb.publish.card_page`: One file that an approver can read, print and keep: what a version is for, how good it is, and who let it pass
+- `mlnb.publish.card_rows`: The parts of a model card as rows and sentences for somebody who has never seen a notebook
+- `mlnb.publish.card_site`: The champion's card is published, and that of whoever asks to take its place
 - `mlnb.publish.decisions`: What a gate decided, for somebody who has never seen a notebook
 - `mlnb.publish.delimiters`: Find formulas among words, money and code
 - `mlnb.publish.drawing_cost`: How much work a drawing makes for a browser, found out before one gets it
@@ -256,6 +260,7 @@ Modules:
 - `mlnb.publish.ledger`: What a page shows otherwise than the notebook did, and what it leaves out
 - `mlnb.publish.links`: From one notebook to another, as from one page to another
 - `mlnb.publish.macros`: Put in what the macros of a formula stand for, within bounds
+- `mlnb.publish.ml_bom`: The model card as CycloneDX ML-BOM, which inventories and scanners of other companies read
 - `mlnb.publish.model_pages`: Who answers for a model, which version is in production, and how it came there
 - `mlnb.publish.outputs`: What a cell showed, as markup that a browser may be given
 - `mlnb.publish.overview`: The page of a run, and the index of all pipelines
@@ -388,6 +393,7 @@ Modules:
 - `mlnb.terminal.ask`: What is fresh, what made it stale, with which values, in which order, and what is wrong with the definitions
 - `mlnb.terminal.audit`: `mlnb audit`: who did what, whether that can be believed, and what went wrong
 - `mlnb.terminal.audit_entries`: What a verb writes to the audit log before it ends
+- `mlnb.terminal.card`: `mlnb model card`: all that is to be known of a version, in the terminal, as a page, and for machines
 - `mlnb.terminal.check_answers`: What a command ends with that asked for a check, and where its page goes
 - `mlnb.terminal.checks`: Drift and quality of any two files, without a project
 - `mlnb.terminal.collection`: Free the space of what nobody needs any more

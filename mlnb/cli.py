@@ -70,6 +70,7 @@ VERBS = {
     "share": ("push", "pull"),
     "audit": ("audit",),
     "model_verbs": ("model",),
+    "card": ("model",),
     "approve": ("approve",),
     "promote": ("promote", "rollback"),
     "checks": ("drift", "quality"),

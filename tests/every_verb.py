@@ -45,6 +45,7 @@ COMMANDS = {
     "model": ["model"],
     "model list": ["model list", "model list kept"],
     "model show": ["model show kept@1"],
+    "model card": ["model card kept@1"],
     "model diff": ["model diff kept@1 kept@candidate"],
     "model inventory": ["model inventory", "model inventory --csv"],
     "model register": ["model register kept@RUN"],

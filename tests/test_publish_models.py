@@ -42,7 +42,7 @@ MODEL = "[model.fraud]\nartifact = fraud/model\ngate = fraud_gate\n"
 CHAMPION = "names/fraud/model/champion"
 RUN, GATE_RUN, GATE_KEY = "20261123T100000000-aaaa", "20261124T100000000-bbbb", "a" * 64
 START = datetime(2026, 1, 1, tzinfo=UTC)
-PAGE, LIST = "models/fraud/index.html", "models/index.html"
+PAGE, LIST, CARD = "models/fraud/index.html", "models/index.html", "models/fraud/card-1.html"
 HOSTILE = [
     "<script>alert(1)</script>",
     "</td></table><img src=x onerror=attack()>",
@@ -191,7 +191,7 @@ def test_every_link_of_model_pages_leads_somewhere(shop):
     shop.gate(1, [check("drift", "ok")], "passed")
     shop.promote(1)
     files = shop.publish()
-    for path in (PAGE, LIST, f"fraud_gate/{GATE_RUN}/index.html"):
+    for path in (PAGE, LIST, CARD, f"fraud_gate/{GATE_RUN}/index.html"):
         found = Links(files[path])
         for href in found.found:
             target, _, anchor = href.partition("#")
@@ -527,10 +527,10 @@ def test_pages_that_say_the_same_are_not_called_written(shop):
     assert shop.published.written == (PAGE, LIST)
     shop.promote(1)
     shop.publish()
-    assert shop.published.written == ("index.html", PAGE, LIST)
+    assert shop.published.written == ("index.html", CARD, PAGE, LIST)
     shop.say(1, "revoked", reason="leaked", at_utc="2026-02-01T00:00:00+00:00")
     shop.publish()
-    assert shop.published.written == (f"fraud_gate/{GATE_RUN}/index.html", "index.html", PAGE, LIST)
+    assert shop.published.written == (f"fraud_gate/{GATE_RUN}/index.html", "index.html", CARD, PAGE, LIST)
 
 
 @pytest.mark.slow

@@ -339,6 +339,7 @@ class ModelCard(JsonStruct, frozen=True, kw_only=True):
     lineage: Lineage | None  # without code and packages
     missing: dict[str, str] = field(default_factory=dict)  # why a part is not there
     damaged: tuple[str, ...] = ()  # documents of the model that cannot be read
+    n_events: int = 1  # that happened to the version; grows
 
     @property
     def written(self) -> str:
@@ -435,6 +436,7 @@ def model_card(
         lineage=lineage,
         missing=_missing_parts(report, words=words.why_not, inputs=inputs.why_not, lineage=why_no_lineage),
         damaged=tuple(history.damaged),
+        n_events=max(1, len(events)),
     )
 
 

@@ -25,9 +25,12 @@ from pathlib import Path
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from ..care.vouched import vouched_store
+from ..care.signing import parse_keys
+from ..care.vouched import keys_known, vouched_store
 from ..flow.heads import ENDED_WELL, refusal_line
+from ..history.model_card import ModelCard
 from ..history.model_events import model_histories
+from .card_site import card_hrefs, card_pages, cards_on_site
 from mlnb.publish.decisions import (
     PANEL_STYLE,
     GateDecision,
@@ -96,6 +99,7 @@ class Building(Struct):
     unshown: dict[str, str] = field(default_factory=dict)  # by pipeline without a page: why
     left_out: dict[str, list[LeftOut]] = field(default_factory=dict)  # by path of the page
     models: list[ShownModel] = field(default_factory=list)  # in the order of settings.ini
+    cards: dict[str, list[ModelCard]] = field(default_factory=dict)  # by model
     decisions: dict[str, list[GateDecision]] = field(default_factory=dict)  # of gates, by run
 
 # %% ../../nbs/publish/310_site.ipynb #1a6970d5
@@ -158,7 +162,8 @@ def site_files(
     about = (further_pages(own or {}), profile, refused, models_line(building.models))
     index = index_page(names, pages, building.home, *about)
     models = model_files(building.models, building.home, registered_models(building.store))
-    return files | models | {"index.html": index}
+    cards = card_pages(building.cards, building.home)
+    return files | models | cards | {"index.html": index}
 
 # %% ../../nbs/publish/310_site.ipynb #55fa88fc
 KEPT = ("README.md", ".gitignore", ".gitkeep")  # files of the project that live in the folder
@@ -416,9 +421,11 @@ def publish(
         name: unshown_line(store, name, documents, len(damaged)) or unjudged_line(name, project.models)
         for name in absent
     }
-    models = [shown_model(history, {page.run: page for page in runs}) for history in histories]
+    cards = cards_on_site(store, project, histories, keys_known(store, parse_keys(project.trusted_keys)))
+    by_run = {page.run: page for page in runs}
+    models = [shown_model(one, by_run, cards=card_hrefs(cards[one.name])) for one in histories]
     home = project_name(project.root)
-    building = Building(store, home, site, unshown, models=models, decisions=decisions)
+    building = Building(store, home, site, unshown, models=models, decisions=decisions, cards=cards)
     files = site_files(list(project.pipelines), building, own, profile)
     written = changed_pages(files, project.reports)
     size = write_site(files, project.reports, project.group is not None, own, may_replace)
