@@ -167,9 +167,11 @@ Modules:
 - `mlnb.models.label_origin`: Do labels tell what happened, or what the champion let happen?
 - `mlnb.models.learnt_inputs`: What a model has seen: which days are new to it, and are its columns as they were in training?
 - `mlnb.models.metrics`: How good is a model that looks for rare cases, and how sure can we be of that figure?
+- `mlnb.models.mlflow_folders`: A version of a model as a folder that MLflow loads, serves and checks rows for
 - `mlnb.models.non_inferiority`: Is a challenger surely not worse than the champion by more than a margin, in every figure that counts?
 - `mlnb.models.predictions`: What was scored, by which model, in which run: written down before anybody knows the answer
 - `mlnb.models.simultaneous`: How sure the figures of many groups are, all at once, and how sure the widest gap between them
+- `mlnb.models.skops_scores`: What goes along with a model that others load: its scores from a model file, without mlnb
 - `mlnb.models.support`: How many positives, and of how many units, must a window hold before it may judge a model?
 - `mlnb.models.threshold`: From which score on an alert is worth its cost, in money
 - `mlnb.models.training`: Fit a classifier on named inputs, and score with exactly those
@@ -379,6 +381,7 @@ Modules:
 - `mlnb.terminal.collection`: Free the space of what nobody needs any more
 - `mlnb.terminal.erasure`: What was made from a value, and may all of it go
 - `mlnb.terminal.fairness_check`: `fairness`: does a model treat groups alike? asked of any file of decisions
+- `mlnb.terminal.formats`: `mlnb get … --as FORM`: a version as other tools load it, a run as they check where it comes from
 - `mlnb.terminal.frame`: A verb answers; how the answer is shown, printed and ended is the same for all of them
 - `mlnb.terminal.keep`: List and take out what runs have made
 - `mlnb.terminal.model_inputs`: What a version learnt from, for the verbs that show and compare versions
