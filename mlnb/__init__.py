@@ -100,6 +100,7 @@ Modules:
 - `mlnb.history.models`: Which versions a model has, where each came from, and which is in production
 - `mlnb.history.nondeterminism`: How two results of one key differ, and why they may
 - `mlnb.history.promotion`: From a candidate to the champion: what is judged, what is still waited for, and the one move that makes it count
+- `mlnb.history.provenance`: Where the results of a run come from, as statements that others check with their own tools
 - `mlnb.history.rebuilds`: Somebody else runs the way to a model once more, and states what came out
 - `mlnb.history.reproduce`: Run what was run once more, from what was kept, and compare
 - `mlnb.history.results`: What was made: what every name means, and every version of one name

@@ -10,7 +10,7 @@ __all__ = ['MOST_LEVELS_TOLD', 'column_learnt', 'table_learnt', 'learn_inputs', 
            'inputs_known']
 
 # %% ../../nbs/models/040_input_schema.ipynb #ebcbfc21
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -23,13 +23,12 @@ from ..store.input_columns import UNKNOWN_TYPE, InputColumn
 from ..store.names import parse_name
 from ..store.objects import Store, get, under_name
 from ..store.record import Record
-from ..store.records import find_record
 from ..store.refs import Signer
 from ..store.settings import Project
 from ..store.table_notes import file_schema, labels_in_file, notes_in
 from ..store.tombstones import ErasedError
 from ..store.version_statements import inputs_said, learnt_statement, say_of_version
-from ..store.versions import ModelVersion
+from ..store.versions import ModelVersion, records_of_version
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -159,14 +158,6 @@ def table_learnt(
     return seen.columns if seen else ()
 
 # %% ../../nbs/models/040_input_schema.ipynb #76d3ab25
-def _records_of_version(store: Store, version: ModelVersion) -> Iterator[Record]:
-    "The record of a version, and those behind it."
-    for key, stage in {version.key: version.stage, **version.upstream}.items():
-        record = find_record(store, version.declared.pipeline, stage, key)
-        if record is not None:
-            yield record
-
-
 def _learnt_from(
     store: Store, tables: Sequence[Artifact], wanted: Sequence[str], said: str
 ) -> tuple[InputColumn, ...]:
@@ -204,7 +195,7 @@ def learn_inputs(
     names: Sequence[str],  # of its inputs, in order
 ) -> tuple[InputColumn, ...]:  # raises `UsageError` when no table has any of them
     "What the inputs of a version were like."
-    learnt = (_learnt_by(store, record, names, version) for record in _records_of_version(store, version))
+    learnt = (_learnt_by(store, record, names, version) for record in records_of_version(store, version))
     found = next(filter(None, learnt), None)
     if found is None:
         said = f"no table that {version.written} was made from has its inputs"

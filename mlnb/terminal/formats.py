@@ -7,9 +7,9 @@ Whoever gets a file in another form is no longer told anything by mlnb. So a ver
 
 # %% auto #0
 __all__ = ['FormOption', 'SignOption', 'OTHER_FORMS', 'WantedForm', 'WrittenForm', 'check_command', 'usable_version',
-           'signing_key', 'answer_form']
+           'signing_key', 'records_meant', 'answer_form']
 
-# %% ../../nbs/terminal/125_formats.ipynb #a7fa4616
+# %% ../../nbs/terminal/125_formats.ipynb #34e84e53
 import os
 import sys
 from collections.abc import Callable
@@ -23,15 +23,17 @@ from msgspec import UNSET, UnsetType
 from ..store.border import JsonStruct
 from ..store.errors import UsageError, did_you_mean
 from .audit_entries import reading_noted
-from .frame import Answer, writing
+from .frame import Answer, keys_counted, writing
 from .output import show_lines
 
 if TYPE_CHECKING:
+    from mlnb.store.record import Record
     from mlnb.store.versions import ModelVersion
 
-# %% ../../nbs/terminal/125_formats.ipynb #249a8412
+# %% ../../nbs/terminal/125_formats.ipynb #743f9641
 FormOption = Annotated[
-    str | None, typer.Option("--as", metavar="FORM", help="Write it as others read it: mlflow (a version).")
+    str | None,
+    typer.Option("--as", metavar="FORM", help="As others read it: mlflow (MODEL@N), slsa (a run, MODEL@N)."),
 ]
 SignOption = Annotated[
     str | None,
@@ -144,8 +146,57 @@ def _as_mlflow(project: Any, store: Any, wanted: WantedForm) -> WrittenForm:
         said=(check_command(signature, wanted.place),) if key else (),
     )
 
-# %% ../../nbs/terminal/125_formats.ipynb #e1311f6c
-OTHER_FORMS: dict[str, Callable[[Any, Any, WantedForm], WrittenForm]] = {"mlflow": _as_mlflow}
+# %% ../../nbs/terminal/125_formats.ipynb #d27c68d1
+def _write_file(out: Path, data: bytes) -> bool:
+    "Write a file; False when it was there, the same."
+    from mlnb.store.disk import read_plain, write_durably
+
+    if out.is_file() and read_plain(out, follows=True) == data:
+        return False
+    return write_durably(out, data)
+
+
+def records_meant(
+    project: Any,  # whose models are meant
+    store: Any,  # with runs and records
+    name: str,  # a run, or `MODEL@N`
+) -> "list[Record]":  # raises `UsageError` for none
+    "The results that a run or a version stands for."
+    from mlnb.flow.registering import results_of_run
+    from mlnb.history.models import version_named
+    from mlnb.store.runs import read_run
+    from mlnb.store.versions import records_of_version
+
+    if "@" in name:
+        found = list(records_of_version(store, version_named(store, project, name)))
+    else:
+        found = list(results_of_run(store, read_run(store, name)).values())
+    if not any(record.outputs for record in found):
+        mend = "`mlnb runs` lists the runs; `mlnb pull` brings records that are elsewhere"
+        raise UsageError(f"`{name}` has no result here that anything could be said of", mend)
+    return found
+
+
+def _as_slsa(project: Any, store: Any, wanted: WantedForm) -> WrittenForm:
+    "Write where results come from."
+    from mlnb.flow.heads import document_if_kept
+    from mlnb.history.provenance import built_by, provenance_lines
+
+    if wanted.key:
+        raise UsageError("provenance is signed with your own key of mlnb", "leave `--sign-with` out")
+    records = records_meant(project, store, wanted.name)
+    made = [(record, built_by(store, document_if_kept(store, record.run))) for record in records]
+    lines, out = provenance_lines(store, made, keys_counted(project, store)), wanted.file("provenance.jsonl")
+    said = f"{len(lines.splitlines())} statements, signed with {made[0][1].key}"
+    return WrittenForm(
+        name=wanted.name, form="slsa", out=str(out), written=_write_file(out, lines), said=(said,)
+    )
+
+# %% ../../nbs/terminal/125_formats.ipynb #08e1366d
+OTHER_FORMS: dict[str, Callable[[Any, Any, WantedForm], WrittenForm]] = {
+    "mlflow": _as_mlflow,
+    "slsa": _as_slsa,
+}
 
 
 def _refuse_unclear(wanted: WantedForm) -> None:
