@@ -9,8 +9,8 @@ A project may ask that only what somebody trusted signed is used: `require_signe
 # %% auto #0
 __all__ = ['VOUCHED_STATES', 'sign_result', 'signer', 'refuse_keyless', 'SaidStanding', 'SignatureStanding', 'Keys', 'store_keys',
            'keys_known', 'standing_of', 'other_names', 'signed_text', 'result_standing', 'standing_at', 'standings',
-           'NotVouched', 'Signatures', 'told_standings', 'signature_mark', 'record_mark', 'sign_file', 'judging',
-           'why_refused', 'vouched_store', 'judging_only']
+           'NotVouched', 'Signatures', 'told_standings', 'signature_mark', 'record_standing', 'record_mark',
+           'sign_file', 'judging', 'why_refused', 'vouched_store', 'judging_only']
 
 # %% ../../nbs/care/020_vouched.ipynb #b22ab621
 import os
@@ -322,17 +322,26 @@ def signature_mark(
     return words.get(state, "")
 
 # %% ../../nbs/care/020_vouched.ipynb #9726c7eb
+def record_standing(
+    store: Store,  # an overlay's is meant by it
+    record: Record,  # that holds, or held once
+    keys: Keys,  # whose signatures count
+) -> SignatureStanding | None:  # None when it is not there, or damaged
+    "Who vouches for a result that lies in a store."
+
+    def is_meant(held: Record) -> bool:
+        return held.run == record.run
+
+    return result_standing(store, (record.pipeline, record.stage, record.key), is_meant, keys)
+
+
 def record_mark(
     store: Store,  # an overlay's is meant by it
     record: Record,  # that holds, or held once
     keys: Keys,  # whose signatures count
 ) -> str:  # empty where there is nothing to say
     "What is said of the signature of a result that lies in a store."
-
-    def is_meant(held: Record) -> bool:
-        return held.run == record.run
-
-    standing = result_standing(store, (record.pipeline, record.stage, record.key), is_meant, keys)
+    standing = record_standing(store, record, keys)
     return signature_mark(standing.said if standing else None, bool(keys.trusted))
 
 # %% ../../nbs/care/020_vouched.ipynb #b208220d

@@ -8,11 +8,11 @@ A version is a document like a record: sealed, signed when there is a key, creat
 # %% auto #0
 __all__ = ['VersionNumber', 'VERSION_PLACE', 'VERSION_FORM', 'ModelVersion', 'version_place', 'version_files', 'read_versions',
            'registered_models', 'read_version', 'sound_versions', 'alias_ref', 'version_of_artifact',
-           'versions_with_threshold', 'Registered', 'register_version', 'lost_versions']
+           'versions_with_threshold', 'Registered', 'register_version', 'records_of_version', 'lost_versions']
 
 # %% ../../nbs/store/690_versions.ipynb #93edea45
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, NamedTuple
@@ -40,7 +40,8 @@ from .errors import IntegrityError, UsageError
 from .model_settings import ModelDeclaration
 from .names import is_alias, is_name
 from .objects import Store
-from .record import MadeWith
+from .record import MadeWith, Record
+from .records import find_record
 from .refs import Signer
 
 # %% ../../nbs/store/690_versions.ipynb #62941ddd
@@ -232,6 +233,17 @@ def register_version(
         path = store.root / version_place(new.model, number)
         if write_durably(path, sealed(path, sign(new.as_dict())), mode, exclusive=True, kind="version"):
             return Registered(new, True)
+
+# %% ../../nbs/store/690_versions.ipynb #131eddab
+def records_of_version(
+    store: Store,  # with the records of the pipeline
+    version: ModelVersion,  # of a model
+) -> Iterator[Record]:  # that of its stage first
+    "The record of a version, and those behind it."
+    for key, stage in {version.key: version.stage, **version.upstream}.items():
+        record = find_record(store, version.declared.pipeline, stage, key)
+        if record is not None:
+            yield record
 
 # %% ../../nbs/store/690_versions.ipynb #47bbaf07
 def lost_versions(

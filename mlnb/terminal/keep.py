@@ -24,8 +24,9 @@ from msgspec import UNSET, UnsetType, to_builtins
 from msgspec.structs import replace
 
 from ..store.border import JsonStruct
-from ..store.errors import IntegrityError
+from ..store.errors import IntegrityError, UsageError
 from .audit_entries import reading_noted
+from .formats import FormOption, SignOption, WantedForm, answer_form
 from .frame import Answer, Json, Profile, open_project, refused_heads, verb, writing
 from .output import complaint, show_lines, show_table
 
@@ -350,10 +351,16 @@ def answer_get(
     name: Annotated[str, typer.Argument(metavar="NAME", help="[PIPELINE/]NAME[@REF]")],
     out: OutFile = None,
     profile: Profile = None,
+    form: FormOption = None,
+    sign_with: SignOption = None,
     as_json: Json = False,
 ) -> Answer:
-    "Describe an artifact, or write it to a file in its own format."
+    "Describe an artifact, or write it to a file as it is kept."
     project, store, profile = open_project(profile)
+    if form is not None:
+        return answer_form(project, store, WantedForm(name, form, out, sign_with))
+    if sign_with is not None:
+        raise UsageError("`--sign-with` signs a model for others", "add `--as mlflow`")
     found = described(store, project, name, profile)
     notes: tuple[str, ...] = (f"{name}: {found.line}",) if found.line else ()
     if found.signature:

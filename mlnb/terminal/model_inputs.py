@@ -37,16 +37,10 @@ def known_inputs(
 ) -> KnownInputs:
     "What a version learnt from, learnt now if nobody asked before."
     from mlnb.care.vouched import signer
-    from mlnb.data.definition import imported_definition
-    from mlnb.models.input_schema import inputs_of_version
-
-    def features() -> list[str]:
-        said = version.declared.features
-        return [one.name for one in imported_definition(project.root, said)] if said else []
+    from mlnb.models.input_schema import inputs_known
 
     try:
-        sign, trusted = signer(store, "version"), project.trusted_types
-        columns = inputs_of_version(store, version, sign, trusted, features)
+        columns = inputs_known(store, version, project, signer(store, "version"))
     except UsageError as error:
         return KnownInputs(None, f"its inputs are not known: {error}")
     except MlnbError as error:
