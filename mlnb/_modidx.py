@@ -640,6 +640,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                     'mlnb/data/feature_texts.py'),
                                          'mlnb.data.feature_texts.derived_text': ( 'data/feature_texts.html#derived_text',
                                                                                    'mlnb/data/feature_texts.py'),
+                                         'mlnb.data.feature_texts.fitting_texts': ( 'data/feature_texts.html#fitting_texts',
+                                                                                    'mlnb/data/feature_texts.py'),
                                          'mlnb.data.feature_texts.imported_texts': ( 'data/feature_texts.html#imported_texts',
                                                                                      'mlnb/data/feature_texts.py'),
                                          'mlnb.data.feature_texts.input_sentence': ( 'data/feature_texts.html#input_sentence',
