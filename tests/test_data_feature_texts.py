@@ -15,6 +15,7 @@ from mlnb.data.feature_texts import (
     HOLES,
     FeatureText,
     derived_text,
+    fitting_texts,
     imported_texts,
     input_sentence,
     require_texts,
@@ -207,3 +208,13 @@ def test_texts_stand_beside_the_definition_that_settings_name(tmp_path):
 
 def test_an_unwritten_text_says_so():
     assert "no words are written" in input_sentence(unwritten_text("PC_7"), {"PC_7": 3})
+
+
+def test_of_several_tables_the_first_that_fits_is_taken_and_the_table_holds():
+    from mlnb.fraud.champion import CHAMPION_INPUTS, CHAMPION_TEXTS
+    from mlnb.fraud.features import HANDBOOK_TEXTS, INPUTS
+
+    assert set(fitting_texts(CHAMPION_INPUTS, CHAMPION_TEXTS, HANDBOOK_TEXTS)) == set(CHAMPION_TEXTS)
+    assert set(fitting_texts(INPUTS, CHAMPION_TEXTS, HANDBOOK_TEXTS)) == set(HANDBOOK_TEXTS)
+    for names in (INPUTS, CHAMPION_INPUTS, [], ["TX_AMOUNT"]):
+        require_texts(fitting_texts(names, CHAMPION_TEXTS, HANDBOOK_TEXTS), names)

@@ -13,7 +13,7 @@ from sklearn.metrics import average_precision_score
 
 from mlnb.models.importance import JudgedRows, Shuffling, importances, sample_of_units
 from mlnb.models.metrics import MetricError
-from mlnb.models.partial_dependence import Effort, Explanation, dependence, explanation, points_of
+from mlnb.models.partial_dependence import Effort, ModelExplanation, dependence, explanation, points_of
 from mlnb.models.training import scores
 from mlnb.store.errors import UsageError
 
@@ -149,7 +149,7 @@ def test_an_explanation_is_what_it_is_when_read_again(judged, linear):
     effort = Effort(400, 2, Shuffling(n_repeats=1, n_resamples=5))
     made = explanation(linear, judged, {"one": ("a",), "two": ("b", "<script>")}, effort)
     assert (made.n_rows, made.n_cards, len(made.partial_dependence)) == (400, 100, 2)
-    assert Explanation.from_dict(made.as_dict()) == made
+    assert ModelExplanation.from_dict(made.as_dict()) == made
     assert made == explanation(linear, judged, {"two": ("b", "<script>"), "one": ("a",)}, effort)
     assert [one.value for one in made.importance] == sorted(
         (one.value for one in made.importance), reverse=True

@@ -7,7 +7,7 @@ Inputs that say the same thing, such as a count over one, seven and thirty days,
 
 # %% auto #0
 __all__ = ['HOLES', 'MOST_WORDS', 'FeatureText', 'input_sentence', 'derived_text', 'unwritten_text', 'require_texts', 'texts_for',
-           'imported_texts']
+           'fitting_texts', 'imported_texts']
 
 # %% ../../nbs/data/035_feature_texts.ipynb #522b3c3c
 import re
@@ -28,7 +28,7 @@ from ..store.border import PlainName, has_form
 from ..store.errors import UsageError, did_you_mean
 from ..store.shown_text import in_one_line
 
-# %% ../../nbs/data/035_feature_texts.ipynb #9ecc1f74
+# %% ../../nbs/data/035_feature_texts.ipynb #a85567a9
 HOLES = ("value", "usual", "times")  # what a text may have filled in
 MOST_WORDS = 200  # characters of a text
 
@@ -198,7 +198,7 @@ def _require_one_text_each(texts: Sequence[FeatureText]) -> None:
     if twice is not None:
         raise UsageError(f"two texts are for `{in_one_line(twice):.80}`", "keep one of them")
 
-# %% ../../nbs/data/035_feature_texts.ipynb #48a078a8
+# %% ../../nbs/data/035_feature_texts.ipynb #0ced1080
 def texts_for(
     names: Sequence[str],  # inputs of a model, each once
     texts: Sequence[FeatureText] = (),  # what is written; texts of other inputs are left out
@@ -224,6 +224,18 @@ def _apart(text: FeatureText, taken: set[str]) -> FeatureText:
     return replace(
         text, code=f"{text.code}_{sha256(text.name.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"
     )
+
+# %% ../../nbs/data/035_feature_texts.ipynb #1be7fde2
+def fitting_texts(
+    names: Sequence[str],  # inputs of a model
+    *tables: Sequence[FeatureText],  # the best table of texts first
+) -> tuple[FeatureText, ...]:  # one text at most for each input
+    "The texts of several tables that go with a model."
+    found: dict[str, FeatureText] = {}
+    for text in (text for table in tables for text in table):
+        if text.name in names and text.usual in (None, *names):
+            found.setdefault(text.name, text)
+    return tuple(found.values())
 
 # %% ../../nbs/data/035_feature_texts.ipynb #160253e4
 def imported_texts(

@@ -218,7 +218,7 @@ _TRACE_WORDS = {
 def _trace_text(what: str, n_days: int) -> FeatureText:
     "What a window of a terminal's past is."
     code, words = _TRACE_WORDS[what]
-    said = words.replace("{late}", f"in {spoken_value(n_days, 'days')}, up to a week ago,")
+    said = words.replace("{late}", f"in {spoken_value(n_days, 'days')} up to a week ago")
     unit = "share" if what == "SHARE_ORDINARY" else "count"
     return FeatureText(f"TERMINAL_ID_{what}_{n_days}DAY_KNOWN", code, said, unit=unit)
 

@@ -92,18 +92,18 @@ def _window_texts(n_days: int) -> tuple[FeatureText, ...]:
     "What the four features of a window are."
     names = feature_names((n_days,))[2:]
     back = spoken_value(n_days, "days")
-    late = f"in {back}, up to a week ago"
-    risk = f"{{value}} of the payments at this terminal {late}, were frauds"
+    late = f"in {back} up to a week ago"
+    risk = f"{{value}} of the payments at this terminal {late} were frauds"
     return (
         FeatureText(
             names[0], "customer_payments", f"number of payments of this customer in {back}", unit="count"
         ),
         FeatureText(names[1], "customer_amounts", f"mean amount of this customer in {back}", unit="money"),
         FeatureText(
-            names[2], "terminal_payments", f"number of payments at this terminal {late},", unit="count"
+            names[2], "terminal_payments", f"number of payments at this terminal {late}", unit="count"
         ),
         FeatureText(
-            names[3], "terminal_frauds", f"share of frauds at this terminal {late},", risk, unit="share"
+            names[3], "terminal_frauds", f"share of frauds at this terminal {late}", risk, unit="share"
         ),
     )
 
