@@ -106,6 +106,7 @@ Modules:
 - `mlnb.history.nondeterminism`: How two results of one key differ, and why they may
 - `mlnb.history.owner_words`: What a model is for, and what not, as its owner wrote it where the model is made
 - `mlnb.history.promotion`: From a candidate to the champion: what is judged, what is still waited for, and the one move that makes it count
+- `mlnb.history.provenance`: Where the results of a run come from, as statements that others check with their own tools
 - `mlnb.history.rebuilds`: Somebody else runs the way to a model once more, and states what came out
 - `mlnb.history.reproduce`: Run what was run once more, from what was kept, and compare
 - `mlnb.history.results`: What was made: what every name means, and every version of one name
@@ -165,20 +166,26 @@ Modules:
 - `mlnb.models.bounds`: From draws to what a figure is at least, at a level that was chosen beforehand
 - `mlnb.models.calibration`: Are scores probabilities, where one row in a hundred is positive?
 - `mlnb.models.capacity`: What is a model worth to a team that can look into so many cases a day?
+- `mlnb.models.columnwise`: Scaling and filling of numbers, as scikit-learn does it and without what it does around it
 - `mlnb.models.fairness`: Does a model treat groups alike? A verdict on a table of labels, predictions and groups
+- `mlnb.models.fast`: A scorer that is equal to `predict_proba`, or that is `predict_proba`
 - `mlnb.models.group_comparison`: A table and the meaning of its columns become figures of each group that is large enough
 - `mlnb.models.group_gaps`: One figure of several groups becomes intervals, a widest gap and a verdict on it
 - `mlnb.models.group_metrics`: Selection rate, error rates, precision, base rate, ROC AUC and calibration of each group, and of each draw
 - `mlnb.models.groups`: Rows fall into groups, and what is known of each row becomes one of nine cells
+- `mlnb.models.hard_rows`: Rows on which two ways of scoring would differ, if they did anywhere
 - `mlnb.models.importance`: How much worse a model would find what it looks for, if it did not know this
 - `mlnb.models.input_schema`: The columns that a version of a model learnt from, as they were in its training data
 - `mlnb.models.label_origin`: Do labels tell what happened, or what the champion let happen?
 - `mlnb.models.learnt_inputs`: What a model has seen: which days are new to it, and are its columns as they were in training?
 - `mlnb.models.metrics`: How good is a model that looks for rare cases, and how sure can we be of that figure?
+- `mlnb.models.mlflow_folders`: A version of a model as a folder that MLflow loads, serves and checks rows for
 - `mlnb.models.non_inferiority`: Is a challenger surely not worse than the champion by more than a margin, in every figure that counts?
 - `mlnb.models.partial_dependence`: How the mean score moves when one input is set to one value after another
 - `mlnb.models.predictions`: What was scored, by which model, in which run: written down before anybody knows the answer
+- `mlnb.models.scoring`: A few rows scored without what scikit-learn does around them, and many rows by `predict_proba`
 - `mlnb.models.simultaneous`: How sure the figures of many groups are, all at once, and how sure the widest gap between them
+- `mlnb.models.skops_scores`: What goes along with a model that others load: its scores from a model file, without mlnb
 - `mlnb.models.slices`: In which parts of the rows is a model weak, and is that more than chance?
 - `mlnb.models.support`: How many positives, and of how many units, must a window hold before it may judge a model?
 - `mlnb.models.threshold`: From which score on an alert is worth its cost, in money
@@ -399,6 +406,7 @@ Modules:
 - `mlnb.terminal.collection`: Free the space of what nobody needs any more
 - `mlnb.terminal.erasure`: What was made from a value, and may all of it go
 - `mlnb.terminal.fairness_check`: `fairness`: does a model treat groups alike? asked of any file of decisions
+- `mlnb.terminal.formats`: `mlnb get … --as FORM`: a version as other tools load it, a run as they check where it comes from
 - `mlnb.terminal.frame`: A verb answers; how the answer is shown, printed and ended is the same for all of them
 - `mlnb.terminal.keep`: List and take out what runs have made
 - `mlnb.terminal.model_inputs`: What a version learnt from, for the verbs that show and compare versions
