@@ -134,6 +134,7 @@ def test_revoked_version_says_so_before_anything_else(shop):
     shop.say(1, "revoked", reason="leaked labels", actor="otto", at_utc="2026-02-01T00:00:00+00:00")
     card = card_of(shop)
     assert (card.status, kinds(card)) == ("revoked", ["revoked", "overdue"])
+    assert "still in production: leaked labels" in card.alarms[0].text
     body = shop.html[shop.html.index("<main") :]
     assert body.index("leaked labels") < body.index("reviewed by 2025-12-31") < body.index("<h1>")
     assert shop.bom["metadata"]["component"]["properties"][0] == {"name": "mlnb:status", "value": "revoked"}

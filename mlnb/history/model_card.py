@@ -7,7 +7,7 @@ What must be known before anything else are its *alarms*: a version that was rev
 
 # %% auto #0
 __all__ = ['ALARMS', 'NOT_JUDGED', 'Alarm', 'CardDecision', 'version_words', 'CardFairness', 'card_fairness', 'CardWord',
-           'EarlierVersion', 'CardInputs', 'inputs_known', 'ModelCard', 'card_alarms', 'CardAsked', 'model_card']
+           'EarlierVersion', 'CardInputs', 'inputs_told', 'ModelCard', 'card_alarms', 'CardAsked', 'model_card']
 
 # %% ../../nbs/history/240_model_card.ipynb #f80f52a5
 from collections.abc import Iterable, Iterator, Mapping
@@ -61,12 +61,12 @@ ALARMS = (
 )
 
 
-def _revoked_alarm(written: str, events: Iterable[ModelEvent]) -> Iterator[Alarm]:
-    "That a version must not be used any more."
-    for one in events:
-        if one.kind == "revoked":
-            yield Alarm("revoked", f"{written} was revoked by {one.by} and must not be used: {one.reason}")
-            return
+def _revoked_alarm(written: str, events: Iterable[ModelEvent], is_champion: bool) -> Iterator[Alarm]:
+    "That a version must not be used any more, and whether it is."
+    one = next((one for one in events if one.kind == "revoked"), None)
+    if one is not None:
+        used = " although it is still in production" if is_champion else ""
+        yield Alarm("revoked", f"{written} was revoked by {one.by} and must not be used{used}: {one.reason}")
 
 
 def _decided_alarms(written: str, events: list[ModelEvent]) -> Iterator[Alarm]:
@@ -295,7 +295,7 @@ class CardInputs(NamedTuple):
     why_not: str = ""  # empty when they are known
 
 
-def inputs_known(
+def inputs_told(
     store: Store,  # with what was said of the version
     version: ModelVersion,  # whose inputs are asked for
 ) -> CardInputs:
@@ -369,7 +369,7 @@ def card_alarms(
     "What must be known of a version before anything else."
     events = history.events_of(*_PEOPLE, *DECIDED).get(version.number, [])
     found = [
-        *_revoked_alarm(version.written, events),
+        *_revoked_alarm(version.written, events, history.aliases.get("champion") == version.digest),
         *_review_alarm(history.declared, today),
         *_gone_alarm(store, version),
         *_signature_alarm(store, version, keys),
@@ -402,7 +402,7 @@ def model_card(
     "Gather all that is to be known of a version."
     events = history.events_of(*_PEOPLE, *DECIDED, "registered").get(version.number, [])
     event, words = _deciding(store, events, asked.keys), owner_words(store, version)
-    gate, inputs = version.declared.gate, asked.inputs or inputs_known(store, version)
+    gate, inputs = version.declared.gate, asked.inputs or inputs_told(store, version)
     report = gate_report(store, event.said if event else None, gate)
     lineage, why_no_lineage = _card_lineage(store, project, version)
     aliases = tuple(alias for alias, digest in history.aliases.items() if digest == version.digest)

@@ -65,8 +65,10 @@ def interval_mark(
 
 # %% ../../nbs/publish/282_card_drawings.ipynb #afbd0c37
 _LEVELS_NAMED = 4  # levels whose names stand below a curve
+_HARDLY_ANY = 0.001  # share of rows from which on a point has a dot
 DEPENDENCE = """<figure class="curve"><svg viewBox="0 0 260 110" role="img" aria-label="{{ said }}">\
-<line class="scale" x1="8" x2="252" y1="98" y2="98"/><polyline points="{{ points }}"/></svg>\
+<line class="scale" x1="8" x2="252" y1="98" y2="98"/><polyline points="{{ points }}"/>\
+{% for x, y in seen %}<circle cx="{{ x }}" cy="{{ y }}" r="3"/>{% endfor %}</svg>\
 <figcaption><strong>{{ name }}</strong><br><span class="soft small">{{ said }}</span></figcaption></figure>"""
 
 
@@ -92,7 +94,9 @@ def dependence_curve(
     "Draw how the mean score moves with one input."
     scale = scale_of((0.0, *curve.score))
     places = zip(_axis_places(curve.at), curve.score, strict=True)
-    points = " ".join(f"{8 + 244 * x:.1f},{98 - 90 * scale.place(y):.1f}" for x, y in places)
+    drawn = [(f"{8 + 244 * x:.1f}", f"{98 - 90 * scale.place(y):.1f}") for x, y in places]
+    points, share = " ".join(map(",".join, drawn)), curve.share or (1.0,) * len(drawn)
+    seen = [place for place, one in zip(drawn, share, strict=True) if one > _HARDLY_ANY]
     lowest, highest = number_text(min(curve.score)), number_text(max(curve.score))
     said = f"{_axis_text(curve.at)}: the mean score goes from {lowest} to {highest}"
-    return fill(DEPENDENCE, name=curve.name, said=said, points=points)
+    return fill(DEPENDENCE, name=curve.name, said=said, points=points, seen=seen)

@@ -126,7 +126,7 @@ stands the interval in which the truth lies with 95 %.</p>{{ tiles }}
 )
 CARD_FIGURE_ROWS = """{% macro figures(rows, label, first) %}{{ open(label, "checks") }}<thead><tr>\
 <th scope="col">{{ first }}</th><th scope="col">Figure</th><th scope="col">Interval</th><th scope="col">On a \
-scale</th><th scope="col">Support</th></tr></thead><tbody>
+scale</th><th scope="col">Behind it</th></tr></thead><tbody>
 {% for r in rows %}<tr><th scope="row"><bdi>{{ r.name }}</bdi></th><td>{{ r.value or "too few to say" }}</td>\
 <td>{{ r.interval }}</td><td>{{ r.mark }}</td><td class="soft">{{ r.support }}</td></tr>
 {% endfor %}</tbody>{{ close() }}{% endmacro %}"""
@@ -155,7 +155,7 @@ same share their weight.</p>{{ figures(rows[:40], "Importance of inputs", "Input
 {% if rows[40:] %}<details><summary>{{ rows[40:] | length }} more inputs</summary>\
 {{ figures(rows[40:], "Importance of further inputs", "Input") }}</details>{% endif %}
 {% if curves %}<h3>How the score moves with an input</h3><p class="soft small">The mean score when the input \
-is set to a value in all rows.</p><div class="curves">{% for one in curves %}{{ one }}{% endfor \
+is set to a value in all rows; a dot is a value that rows have.</p><div class="curves">{% for one in curves %}{{ one }}{% endfor \
 %}</div>{% endif %}
 {% else %}{{ lacking(missing.explanation) }}{% endif %}"""
 )

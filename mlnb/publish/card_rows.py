@@ -180,7 +180,7 @@ def importance_rows(
             name=one.name,
             value=number_text(one.value),
             interval=interval_text("", one.low, one.high),
-            support="",
+            support=", ".join(one.inputs) if len(one.inputs) > 1 else "",
             mark=interval_mark(one.value, one.low, one.high, scale),
         )
         for one in explanation.importance

@@ -40,6 +40,7 @@ class InputImportance(Document, frozen=True, kw_only=True):
     value: Number  # loss of the metric
     low: Number | None = None  # lower end of what it may be
     high: Number | None = None  # upper end of what it may be
+    inputs: tuple[str, ...] = ()  # that were shuffled together; empty = the input itself
 
 
 class PartialDependence(Document, frozen=True, kw_only=True):
@@ -48,10 +49,13 @@ class PartialDependence(Document, frozen=True, kw_only=True):
     name: _Label  # of the input
     at: tuple[Number | str, ...]  # values that it was set to, in order
     score: tuple[Number, ...]  # mean score at each
+    share: tuple[Number, ...] = ()  # of rows around each; empty = not said
 
     def __post_init__(self) -> None:
         if len(self.at) != len(self.score) or not 0 < len(self.at) <= _MOST_PLACES:
             raise ValueError(f"`{self.name}` has {len(self.at)} values and {len(self.score)} scores")
+        if len(self.share) not in (0, len(self.at)):
+            raise ValueError(f"`{self.name}` has {len(self.at)} values and {len(self.share)} shares")
 
 
 class Explanation(Document, frozen=True, kw_only=True):
