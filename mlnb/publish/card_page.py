@@ -155,8 +155,8 @@ same share their weight.</p>{{ figures(rows[:40], "Importance of inputs", "Input
 {% if rows[40:] %}<details><summary>{{ rows[40:] | length }} more inputs</summary>\
 {{ figures(rows[40:], "Importance of further inputs", "Input") }}</details>{% endif %}
 {% if curves %}<h3>How the score moves with an input</h3><p class="soft small">The mean score when the input \
-is set to a value in all rows; a dot is a value that rows have.</p><div class="curves">{% for one in curves %}{{ one }}{% endfor \
-%}</div>{% endif %}
+is set to a value in all rows; a dot is a value that rows have.</p><div class="curves">\
+{% for one in curves %}{{ one }}{% endfor %}</div>{% endif %}
 {% else %}{{ lacking(missing.explanation) }}{% endif %}"""
 )
 CARD_TRAINING = (

@@ -58,14 +58,14 @@ def card_href(
 
 
 def card_hrefs(
-    cards: Iterable[ModelCard],  # of a model
+    cards: Iterable[ModelCard],  # of one model, in any order
 ) -> dict[str, str]:  # from the folder of the model, by version as people write it
     "The addresses of the cards of a model."
     return {card.written: card_href(card) for card in cards}
 
 
 def card_pages(
-    cards: Mapping[str, list[ModelCard]],  # by model
+    cards: Mapping[str, list[ModelCard]],  # by name of the model
     home: str,  # name of the project
 ) -> dict[str, str]:  # content by path in the site
     "The pages of cards, and their files for machines."

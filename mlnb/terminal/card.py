@@ -17,8 +17,16 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from ..store.errors import UsageError, did_you_mean
-from .frame import Answer, Version, keys_counted, open_project, refuse_no_folder, verb, writing
-from .keep import OutFile
+from mlnb.terminal.frame import (
+    Answer,
+    OutFile,
+    Version,
+    keys_counted,
+    open_project,
+    refuse_no_folder,
+    verb,
+    writing,
+)
 from .model_inputs import known_inputs
 from .model_verbs import model_app
 from .output import show_lines, show_table

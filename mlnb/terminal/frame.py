@@ -7,7 +7,7 @@ it parses, gives each verb `--json` and `--help` with an example, shows or print
 
 # %% auto #0
 __all__ = ['TASKS', 'MOST_VERBS', 'EXIT_MEANINGS', 'HELP', 'app', 'Json', 'Profile', 'ValuePairs', 'ValuesFile', 'PipelineName',
-           'Version', 'GraphForm', 'AS_JSON', 'NOTHING_GIVEN', 'Answer', 'give', 'ByTask', 'mlnb_alone',
+           'Version', 'OutFile', 'GraphForm', 'AS_JSON', 'NOTHING_GIVEN', 'Answer', 'give', 'ByTask', 'mlnb_alone',
            'own_parameters', 'options_of', 'parameters_of', 'arguments_of', 'as_command', 'verb', 'sub_verbs',
            'open_project', 'keys_counted', 'known_pipeline', 'refused_heads', 'Given', 'plans_of', 'writing',
            'refuse_no_folder']
@@ -146,6 +146,9 @@ PipelineName = Annotated[
 ]
 Version = Annotated[
     str, typer.Argument(metavar="MODEL@N", help="A version, by number or alias: `fraud@champion`.")
+]
+OutFile = Annotated[
+    str | None, typer.Option("--out", metavar="FILE", help="File to write; a folder when it ends in /.")
 ]
 GraphForm = Annotated[str, typer.Option("--format", help="text, mermaid or svg.")]
 AS_JSON = inspect.Parameter(
