@@ -38,7 +38,7 @@ def cards_on_site(
     project: Project,  # whose models are meant
     histories: Iterable[ModelHistory],  # of all models
     keys: Keys,  # whose signatures count
-) -> dict[str, list[ModelCard]]:  # by model
+) -> dict[str, list[ModelCard]]:  # by name of the model
     "The cards of a site."
     asked = CardAsked(keys)
     return {
