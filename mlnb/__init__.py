@@ -308,6 +308,7 @@ Modules:
 - `mlnb.store.codecs`: Turn a value into bytes by its type, so that equal values give equal bytes and come back equal
 - `mlnb.store.crash_points`: Named places at which a process can be made to die, and the promise that holds whichever it is
 - `mlnb.store.derivation`: Which records were made from which: by who made what was read, not by equal bytes
+- `mlnb.store.derived_objects`: What follows from a model and can be found out again: kept here, verified before it is read, never shared
 - `mlnb.store.descriptions`: What a record says of a value, without the value
 - `mlnb.store.digests`: Name a value by its content, so that equal content has one name and changed content another
 - `mlnb.store.disk`: Write a file so that it is whole or not there at all, whatever happens meanwhile
