@@ -159,6 +159,7 @@ Modules:
 - `mlnb.models.columnwise`: Scaling and filling of numbers, as scikit-learn does it and without what it does around it
 - `mlnb.models.fairness`: Does a model treat groups alike? A verdict on a table of labels, predictions and groups
 - `mlnb.models.fast`: A scorer that is equal to `predict_proba`, or that is `predict_proba`
+- `mlnb.models.fast_versions`: The scorer of a registered version: compared once, on what it learnt from, and remembered
 - `mlnb.models.group_comparison`: A table and the meaning of its columns become figures of each group that is large enough
 - `mlnb.models.group_gaps`: One figure of several groups becomes intervals, a widest gap and a verdict on it
 - `mlnb.models.group_metrics`: Selection rate, error rates, precision, base rate, ROC AUC and calibration of each group, and of each draw
@@ -383,6 +384,7 @@ Modules:
 - `mlnb.terminal.collection`: Free the space of what nobody needs any more
 - `mlnb.terminal.erasure`: What was made from a value, and may all of it go
 - `mlnb.terminal.fairness_check`: `fairness`: does a model treat groups alike? asked of any file of decisions
+- `mlnb.terminal.fast_ways`: How a version is scored, for the verbs that promote and show versions
 - `mlnb.terminal.frame`: A verb answers; how the answer is shown, printed and ended is the same for all of them
 - `mlnb.terminal.keep`: List and take out what runs have made
 - `mlnb.terminal.model_inputs`: What a version learnt from, for the verbs that show and compare versions
