@@ -8,7 +8,8 @@ The two ways may differ in the last bits, and these decide nothing: [alerts](055
 # %% auto #0
 __all__ = ['FEW_ROWS', 'EDGE', 'chosen_rows', 'FastMember', 'OtherWay', 'fast_member', 'Scorer', 'on_edge', 'one_thread']
 
-# %% ../../nbs/models/230_scoring.ipynb #0ed96a05
+# %% ../../nbs/models/230_scoring.ipynb #0717c632
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from .alerts import DECISION_DIGITS
@@ -93,7 +94,7 @@ def _plain_array(model: UnwrappedModel, rows: Any) -> "np.ndarray | None":
         common = _common_type([chosen.dtype])
     return None if common is None else np.array(chosen, dtype=common)
 
-# %% ../../nbs/models/230_scoring.ipynb #64a07201
+# %% ../../nbs/models/230_scoring.ipynb #1b098ca6
 class FastMember(NamedTuple):
     "Trees, what a row passes before them, and a weight in the mean."
 
@@ -105,7 +106,8 @@ class FastMember(NamedTuple):
     @property
     def takes_arrays(self) -> bool:
         "Whether an array of numbers is all that it needs."
-        return self.steps is not None and all(levels is None for levels in self.trees.levels)
+        has_levels = any(levels is not None for levels in self.trees.levels)
+        return self.steps is not None and (bool(self.steps) or not has_levels)
 
 
 class OtherWay(Exception):
@@ -143,7 +145,7 @@ def fast_member(
         steps if is_known else None, member.before, tree_import(member.estimator), member.weight
     )
 
-# %% ../../nbs/models/230_scoring.ipynb #7625e3a6
+# %% ../../nbs/models/230_scoring.ipynb #d51fe386
 FEW_ROWS = 50  # up to which the fast way is the faster one
 EDGE = 1e-13  # difference of two ways that a scorer may have
 
@@ -192,8 +194,7 @@ class Scorer(NamedTuple):
         rows: Any,  # as for `score`
     ) -> "np.ndarray":  # (n, classes); last bits may differ from `predict_proba`
         "What the members say together."
-        given = _given(self, rows)
-        each = (member.weight * _probabilities_by(member, given()) for member in self.members)
+        each = (one.weight * _probabilities_by(one, given) for one, given in _given(self, rows))
         return sum(each)  # type: ignore[return-value]
 
     def _asked(self, found: "np.ndarray") -> "np.ndarray":
@@ -211,20 +212,21 @@ class Scorer(NamedTuple):
         return found
 
 
-def _given(scorer: Scorer, rows: Any) -> Any:
-    "How each member gets its rows; raises `OtherWay` for what is left to `predict_proba`."
+def _given(scorer: Scorer, rows: Any) -> Iterator[tuple[FastMember, Any]]:
+    "Each member with its rows; raises `OtherWay` for what is left to `predict_proba`."
     import numpy as np
 
-    needs_array = all(member.takes_arrays for member in scorer.members)
-    array = _plain_array(scorer.apart, rows)
+    array, chosen = _plain_array(scorer.apart, rows), None
     if array is not None and np.isinf(array).any():
         raise OtherWay
-    if needs_array and array is None:
-        raise OtherWay
-    if needs_array and array is not None:
-        return array.copy
-    chosen = chosen_rows(scorer.apart, rows)
-    return lambda: chosen
+    for member in scorer.members:
+        if member.takes_arrays:
+            if array is None:
+                raise OtherWay
+            yield member, array.copy()  # steps change what they are given
+        else:
+            chosen = chosen_rows(scorer.apart, rows) if chosen is None else chosen
+            yield member, chosen
 
 
 def on_edge(
