@@ -151,10 +151,12 @@ Modules:
 - `mlnb.kernel.terminal_line`: What a line shows after it was written over
 - `mlnb.kernel.values_by_hand`: A parameter that a run would refuse says so where it is typed
 - `mlnb.kernel.way`: What a run does when the kernel server goes away, so that no stage waits for one that nobody starts
+- `mlnb.models.attributions`: What each input contributed to the score of one row, so that it adds up
 - `mlnb.models.bootstrap`: How sure the mean over several test weeks is, when the same units come back every week
 - `mlnb.models.bounds`: From draws to what a figure is at least, at a level that was chosen beforehand
 - `mlnb.models.calibration`: Are scores probabilities, where one row in a hundred is positive?
 - `mlnb.models.capacity`: What is a model worth to a team that can look into so many cases a day?
+- `mlnb.models.column_origins`: Which input of a model does each column behind its transformers come from?
 - `mlnb.models.fairness`: Does a model treat groups alike? A verdict on a table of labels, predictions and groups
 - `mlnb.models.group_comparison`: A table and the meaning of its columns become figures of each group that is large enough
 - `mlnb.models.group_gaps`: One figure of several groups becomes intervals, a widest gap and a verdict on it
@@ -163,6 +165,7 @@ Modules:
 - `mlnb.models.input_schema`: The columns that a version of a model learnt from, as they were in its training data
 - `mlnb.models.label_origin`: Do labels tell what happened, or what the champion let happen?
 - `mlnb.models.learnt_inputs`: What a model has seen: which days are new to it, and are its columns as they were in training?
+- `mlnb.models.member_attributions`: What each column that an estimator sees contributes to what it says
 - `mlnb.models.metrics`: How good is a model that looks for rare cases, and how sure can we be of that figure?
 - `mlnb.models.non_inferiority`: Is a challenger surely not worse than the champion by more than a margin, in every figure that counts?
 - `mlnb.models.predictions`: What was scored, by which model, in which run: written down before anybody knows the answer
