@@ -3549,6 +3549,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                              'mlnb/models/attributions.py'),
                                           'mlnb.models.attributions._ReadyMember.divide': ( 'models/attributions.html#_readymember.divide',
                                                                                             'mlnb/models/attributions.py'),
+                                          'mlnb.models.attributions._added': ( 'models/attributions.html#_added',
+                                                                               'mlnb/models/attributions.py'),
                                           'mlnb.models.attributions._as_fitted': ( 'models/attributions.html#_as_fitted',
                                                                                    'mlnb/models/attributions.py'),
                                           'mlnb.models.attributions._class_of': ( 'models/attributions.html#_class_of',

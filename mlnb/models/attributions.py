@@ -105,15 +105,23 @@ def _with_names(found: UnwrappedModel, rows: Any) -> Any:
 
     return rows if hasattr(rows, "iloc") else pd.DataFrame(rows, columns=list(found.names))
 
-# %% ../../nbs/models/248_attributions.ipynb #48b76f19
+# %% ../../nbs/models/248_attributions.ipynb #fdacb678
 _SAME_SCORE = 1e-9  # largest difference of scores in double precision
 _GIVE_OWN = "give the scores that this model gave these rows, or leave `scores` out"
+
+
+def _added(base: np.ndarray, parts: np.ndarray) -> np.ndarray:
+    "What parts add up to, in the order of the inputs, so that equal rows give equal sums."
+    total = base.copy()
+    for column in parts.T:
+        total += column
+    return total
 
 
 def _require_sums(divided: Divided, tolerance: float) -> None:
     "Stop at the first row whose parts do not add up."
     sizes = 1 + np.abs(divided.base) + np.abs(divided.parts).sum(axis=1)
-    apart = np.abs(divided.base + divided.parts.sum(axis=1) - divided.said)
+    apart = np.abs(_added(divided.base, divided.parts) - divided.said)
     _require_close(
         apart,
         tolerance * sizes,
@@ -138,7 +146,7 @@ def _log_mean(logarithms: list[np.ndarray], weights: list[float]) -> np.ndarray:
     "Logarithms of weighted means of what some logarithms are of."
     return np.logaddexp.reduce([np.log(w) + one for w, one in zip(weights, logarithms, strict=True)])
 
-# %% ../../nbs/models/248_attributions.ipynb #e0799773
+# %% ../../nbs/models/248_attributions.ipynb #ab0df9a6
 _ROWS_AT_ONCE = 2_000  # rows between which others have their turn
 
 
@@ -179,7 +187,7 @@ class Explainer:
         blocks = [member.divide(cut[n : n + _ROWS_AT_ONCE], len(self.names), n_threads) for n in starts]
         divided = Divided(*(np.concatenate(parts) for parts in zip(*blocks, strict=True)))
         _require_sums(divided, member.way.tolerance)
-        return divided
+        return divided._replace(said=_added(divided.base, divided.parts))
 
     def _require_scores(self, given: Any, scores: Any, said: list[np.ndarray]) -> None:
         "Stop where the score is another one than is explained."
