@@ -575,3 +575,19 @@ def test_repository_stage_in_the_stock_kernel_as_jupyterlab_starts_it(demo_proje
     assert "predictions: kept in your overlay" in text
     assert (demo_project.root / OVERLAY / "score/predictions.json").exists()
     assert truth(demo_project.root) == before
+
+
+def test_gate_shows_what_its_candidate_looks_at(demo_project, tmp_path):
+    from mlnb.fraud.features import INPUTS
+    from mlnb.models.partial_dependence import ModelExplanation
+
+    store = project_store(read_project(demo_project.root))
+    output = records_of(store, "fraud_gate", "explanation")[0].outputs["explanation"]
+    told = ModelExplanation.from_dict(get_value(store, output, tmp_path))
+    assert sorted(name for one in told.importance for name in one.inputs) == sorted(INPUTS)
+    assert [one.value for one in told.importance] == sorted(
+        (one.value for one in told.importance), reverse=True
+    )
+    assert {told.importance[0].name, told.importance[1].name} == {"amount", "terminal_frauds"}
+    assert told.importance[0].low > 0 and 100 < told.n_cards < told.n_rows <= 8_000
+    assert all(0 <= score <= 1 for one in told.partial_dependence for score in one.score)
