@@ -154,10 +154,12 @@ Modules:
 - `mlnb.kernel.values_by_hand`: A parameter that a run would refuse says so where it is typed
 - `mlnb.kernel.way`: What a run does when the kernel server goes away, so that no stage waits for one that nobody starts
 - `mlnb.models.alerts`: A score meets a threshold: one rule, the same for every way of computing the score
+- `mlnb.models.attributions`: What each input contributed to the score of one row, so that it adds up
 - `mlnb.models.bootstrap`: How sure the mean over several test weeks is, when the same units come back every week
 - `mlnb.models.bounds`: From draws to what a figure is at least, at a level that was chosen beforehand
 - `mlnb.models.calibration`: Are scores probabilities, where one row in a hundred is positive?
 - `mlnb.models.capacity`: What is a model worth to a team that can look into so many cases a day?
+- `mlnb.models.column_origins`: Which input of a model does each column behind its transformers come from?
 - `mlnb.models.columnwise`: Scaling and filling of numbers, as scikit-learn does it and without what it does around it
 - `mlnb.models.fairness`: Does a model treat groups alike? A verdict on a table of labels, predictions and groups
 - `mlnb.models.fast`: A scorer that is equal to `predict_proba`, or that is `predict_proba`
@@ -170,16 +172,19 @@ Modules:
 - `mlnb.models.input_schema`: The columns that a version of a model learnt from, as they were in its training data
 - `mlnb.models.label_origin`: Do labels tell what happened, or what the champion let happen?
 - `mlnb.models.learnt_inputs`: What a model has seen: which days are new to it, and are its columns as they were in training?
+- `mlnb.models.member_attributions`: What each column that an estimator sees contributes to what it says
 - `mlnb.models.metrics`: How good is a model that looks for rare cases, and how sure can we be of that figure?
 - `mlnb.models.non_inferiority`: Is a challenger surely not worse than the champion by more than a margin, in every figure that counts?
 - `mlnb.models.partial_dependence`: How the mean score moves when one input is set to one value after another
 - `mlnb.models.predictions`: What was scored, by which model, in which run: written down before anybody knows the answer
+- `mlnb.models.reason_codes`: Why this score, in the few words that an investigator has time for
 - `mlnb.models.scoring`: A few rows scored without what scikit-learn does around them, and many rows by `predict_proba`
 - `mlnb.models.simultaneous`: How sure the figures of many groups are, all at once, and how sure the widest gap between them
 - `mlnb.models.support`: How many positives, and of how many units, must a window hold before it may judge a model?
 - `mlnb.models.threshold`: From which score on an alert is worth its cost, in money
 - `mlnb.models.training`: Fit a classifier on named inputs, and score with exactly those
 - `mlnb.models.tree_import`: An estimator of trees for compiled code: the same splits, and rows as the splits see them
+- `mlnb.models.tree_text`: The trees of any model, written so that LightGBM can say what each input contributed
 - `mlnb.models.unwrapped`: What a fitted classifier is made of: its inputs, its classes, and the estimators whose probabilities it averages
 - `mlnb.monitor.chance`: How large a distance may be although nothing has moved
 - `mlnb.monitor.check_pages`: A verdict in plain words first, then what moved and how surely
