@@ -122,7 +122,7 @@ def _large_enough(ordered: Sequence[_Sum], most: int, least: float) -> Sequence[
     "The few that are said: the largest, and others that are large enough."
     return [one for n, one in enumerate(ordered[:most]) if not n or abs(one.total) >= least]
 
-# %% ../../nbs/models/320_reason_codes.ipynb #d60be3d5
+# %% ../../nbs/models/320_reason_codes.ipynb #db7a9d76
 class _RowValues(Mapping):
     "Values of one row, each read when it is asked for."
 
@@ -214,12 +214,12 @@ def reasons_of(
         return Reasons(why_not=f"{error.message}; {error.mend}", scores=[])
     return Reasons(why_not="", scores=reason_codes(found, rows, texts, limits))
 
-# %% ../../nbs/models/320_reason_codes.ipynb #85127ee4
+# %% ../../nbs/models/320_reason_codes.ipynb #e3054b9d
 _BAR = 10  # characters of a share of 1
 
 
 def reason_table(
-    score: ReasonedScore,  # from `reason_codes`
+    score: ReasonedScore,  # one of those that `reason_codes` gives
 ) -> pd.DataFrame:  # a row for each reason: share and words, by effect
     "The reasons of one score to be shown."
     both = (("raises", score.raising), ("lowers", score.lowering))
