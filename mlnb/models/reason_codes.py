@@ -9,8 +9,8 @@ The order never depends on chance: sums are exact whatever the order of the colu
 __all__ = ['ScoreReason', 'ReasonedScore', 'ReasonLimits', 'reason_codes', 'Reasons', 'reasons_of', 'reason_table',
            'ExplainedAlert', 'ExplainedAlerts', 'alerts_explained']
 
-# %% ../../nbs/models/320_reason_codes.ipynb #c963b671
-from collections.abc import Mapping, Sequence
+# %% ../../nbs/models/320_reason_codes.ipynb #847dd689
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import fsum, isfinite
 from typing import Any
@@ -94,7 +94,7 @@ def _by_push(sums: Sequence[_Sum], sign: int) -> list[_Sum]:
     pushing = [one for one in sums if sign * round(one.total, 9) > 0]
     return sorted(pushing, key=lambda one: (-sign * round(one.total, 9), one.code))
 
-# %% ../../nbs/models/320_reason_codes.ipynb #06b5315f
+# %% ../../nbs/models/320_reason_codes.ipynb #2237a50c
 def _written_value(value: Any) -> Any:
     "A value that can be written down."
     if is_missing(value) or isinstance(value, str):
@@ -122,7 +122,13 @@ def _large_enough(ordered: Sequence[_Sum], most: int, least: float) -> Sequence[
     "The few that are said: the largest, and others that are large enough."
     return [one for n, one in enumerate(ordered[:most]) if not n or abs(one.total) >= least]
 
-# %% ../../nbs/models/320_reason_codes.ipynb #db7a9d76
+
+def _pushing(sums: Sequence[_Sum], whole: float, limits: ReasonLimits) -> Iterator[Sequence[_Sum]]:
+    "What is said of all that raises a score, then of all that lowers it."
+    for sign, most in ((1, limits.most), (-1, limits.most_lowering)):
+        yield _large_enough(_by_push(sums, sign), most, limits.least_share * whole)
+
+# %% ../../nbs/models/320_reason_codes.ipynb #21377ca6
 class _RowValues(Mapping):
     "Values of one row, each read when it is asked for."
 
@@ -168,29 +174,18 @@ def reason_codes(
     found = []
     for n, values in enumerate(attributions.values.tolist()):
         sums = _sums_by_code(groups, dict(zip(attributions.names, values, strict=True)))
-        ends = float(attributions.base[n]), float(attributions.explained[n])
-        whole, row = fsum(abs(one.total) for one in sums), _RowValues(rows, n)
+        whole = fsum(abs(one.total) for one in sums)
         raising, lowering = (
-            [
-                _reason(one, whole, texts[one.leading], row)
-                for one in _large_enough(_by_push(sums, sign), most, limits.least_share * whole)
-            ]
-            for sign, most in ((1, limits.most), (-1, limits.most_lowering))
+            [_reason(one, whole, texts[one.leading], _RowValues(rows, n)) for one in several]
+            for several in _pushing(sums, whole, limits)
         )
-        rest = fsum([ends[1], -ends[0], *(-one.part for one in (*raising, *lowering))])
-        found.append(
-            ReasonedScore(
-                base=ends[0],
-                explained=ends[1],
-                scale=attributions.scale,
-                raising=raising,
-                lowering=lowering,
-                rest=rest,
-            )
-        )
+        base, explained = float(attributions.base[n]), float(attributions.explained[n])
+        parts: dict[str, Any] = {"base": base, "raising": raising, "lowering": lowering}
+        rest = fsum([explained, -base, *(-one.part for one in (*raising, *lowering))])
+        found.append(ReasonedScore(**parts, explained=explained, scale=attributions.scale, rest=rest))
     return found
 
-# %% ../../nbs/models/320_reason_codes.ipynb #183e7dab
+# %% ../../nbs/models/320_reason_codes.ipynb #687d9eda
 class Reasons(Document, frozen=True, kw_only=True):
     "The reasons of some scores, or why there are none."
 
@@ -207,7 +202,7 @@ def reasons_of(
 ) -> Reasons:  # for all rows, or for none
     "The reasons of some scores, if the model can be explained."
     if not len(rows):
-        return Reasons(why_not="there is no row", scores=[])
+        return Reasons(why_not="there is nothing to explain", scores=[])
     try:
         found = explainer(model).explain(rows, scores)
     except MlnbError as error:
