@@ -79,7 +79,12 @@ def value(demo_project, tmp_path_factory):
         ),
         (
             "score",
-            {"window": {"scored_transactions"}, "features": {"scored_features"}, "predict": {"predictions"}},
+            {
+                "window": {"scored_transactions"},
+                "features": {"scored_features"},
+                "predict": {"predictions"},
+                "explain": {"explanations"},
+            },
         ),
         (
             "monitor",
@@ -575,3 +580,34 @@ def test_repository_stage_in_the_stock_kernel_as_jupyterlab_starts_it(demo_proje
     assert "predictions: kept in your overlay" in text
     assert (demo_project.root / OVERLAY / "score/predictions.json").exists()
     assert truth(demo_project.root) == before
+
+
+def test_gate_shows_what_its_candidate_looks_at(demo_project, tmp_path):
+    from mlnb.fraud.features import INPUTS
+    from mlnb.models.partial_dependence import ModelExplanation
+
+    store = project_store(read_project(demo_project.root))
+    output = records_of(store, "fraud_gate", "explanation")[0].outputs["explanation"]
+    told = ModelExplanation.from_dict(get_value(store, output, tmp_path))
+    assert sorted(name for one in told.importance for name in one.inputs) == sorted(INPUTS)
+    assert [one.value for one in told.importance] == sorted(
+        (one.value for one in told.importance), reverse=True
+    )
+    assert {told.importance[0].name, told.importance[1].name} == {"amount", "terminal_frauds"}
+    assert told.importance[0].low > 0 and 100 < told.n_cards < told.n_rows <= 8_000
+    assert all(0 <= score <= 1 for one in told.partial_dependence for score in one.score)
+
+
+def test_ten_alerts_are_explained_in_words_that_add_up_to_their_scores(value):
+    from mlnb.models.reason_codes import ExplainedAlerts
+
+    told = ExplainedAlerts.from_dict(value("score/explanations"))
+    predictions = value("score/predictions").set_index("TRANSACTION_ID")["score"]
+    assert (told.why_not, len(told.alerts)) == ("", 10)
+    assert [one.score for one in told.alerts] == sorted(predictions, reverse=True)[:10]
+    for one in told.alerts:
+        reasons = [*one.reasons.raising, *one.reasons.lowering]
+        assert one.score == predictions[one.id] >= told.threshold and one.reasons.raising
+        whole = one.reasons.base + sum(reason.part for reason in reasons) + one.reasons.rest
+        assert whole == pytest.approx(one.score, abs=1e-9)
+        assert all(reason.words and "no words" not in reason.words for reason in reasons)

@@ -28,7 +28,7 @@ from ..store.border import PlainName, has_form
 from ..store.errors import UsageError, did_you_mean
 from ..store.shown_text import in_one_line
 
-# %% ../../nbs/data/035_feature_texts.ipynb #a85567a9
+# %% ../../nbs/data/035_feature_texts.ipynb #ad8fce5a
 HOLES = ("value", "usual", "times")  # what a text may have filled in
 MOST_WORDS = 200  # characters of a text
 
@@ -198,7 +198,7 @@ def _require_one_text_each(texts: Sequence[FeatureText]) -> None:
     if twice is not None:
         raise UsageError(f"two texts are for `{in_one_line(twice):.80}`", "keep one of them")
 
-# %% ../../nbs/data/035_feature_texts.ipynb #0ced1080
+# %% ../../nbs/data/035_feature_texts.ipynb #8bb6876f
 def texts_for(
     names: Sequence[str],  # inputs of a model, each once
     texts: Sequence[FeatureText] = (),  # what is written; texts of other inputs are left out
@@ -225,17 +225,24 @@ def _apart(text: FeatureText, taken: set[str]) -> FeatureText:
         text, code=f"{text.code}_{sha256(text.name.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"
     )
 
-# %% ../../nbs/data/035_feature_texts.ipynb #1be7fde2
+# %% ../../nbs/data/035_feature_texts.ipynb #e0eb9ca1
 def fitting_texts(
     names: Sequence[str],  # inputs of a model
     *tables: Sequence[FeatureText],  # the best table of texts first
 ) -> tuple[FeatureText, ...]:  # one text at most for each input
     "The texts of several tables that go with a model."
+    known = [text for table in tables for text in table if text.name in names]
+    whole = [text for text in known if text.usual in (None, *names)]
     found: dict[str, FeatureText] = {}
-    for text in (text for table in tables for text in table):
-        if text.name in names and text.usual in (None, *names):
-            found.setdefault(text.name, text)
+    for text in (*whole, *map(_without_usual, known)):
+        found.setdefault(text.name, text)
     return tuple(found.values())
+
+
+def _without_usual(text: FeatureText) -> FeatureText:
+    "A text that says nothing of what is usual."
+    kept = {one: one for one in (text.raises, text.lowers) if set(_holes_of_text(one)) <= {"value"}}
+    return replace(text, usual=None, raises=kept.get(text.raises, ""), lowers=kept.get(text.lowers, ""))
 
 # %% ../../nbs/data/035_feature_texts.ipynb #160253e4
 def imported_texts(

@@ -8,7 +8,7 @@ So inputs are shuffled *by group*, together, with what belongs together left tog
 # %% auto #0
 __all__ = ['FIGURES_OF_COUNTS', 'JudgedRows', 'sample_of_units', 'reason_groups', 'Shuffling', 'Importance', 'importances']
 
-# %% ../../nbs/models/300_importance.ipynb #087cee96
+# %% ../../nbs/models/300_importance.ipynb #1916659f
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -53,13 +53,15 @@ def sample_of_units(
     is_taken = np.isin(numbers, lot[:n_taken])
     return JudgedRows(rows.features[is_taken], rows.labels[is_taken], rows.units[is_taken])
 
-# %% ../../nbs/models/300_importance.ipynb #e8ae885a
+# %% ../../nbs/models/300_importance.ipynb #26aecb43
 def reason_groups(
     texts: Mapping[str, FeatureText],  # by input, from `texts_for`
 ) -> dict[str, tuple[str, ...]]:  # inputs by code, in the order of the inputs
     "Inputs that say the same thing."
-    codes = dict.fromkeys(text.code for text in texts.values())
-    return {code: tuple(name for name, text in texts.items() if text.code == code) for code in codes}
+    found: dict[str, list[str]] = {}
+    for name, text in texts.items():
+        found.setdefault(text.code, []).append(name)
+    return {code: tuple(names) for code, names in found.items()}
 
 
 def _require_groups(groups: Mapping[str, Sequence[str]], names: Sequence[str]) -> None:
