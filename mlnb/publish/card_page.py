@@ -14,7 +14,9 @@ __all__ = ['CARD_STYLE', 'CARD_HEAD', 'CARD_WORDS', 'CARD_GATE', 'CARD_FIGURES',
 from typing import Any
 
 from markupsafe import Markup
+from msgspec.structs import replace
 
+from ..history.lineage import LineageNode
 from ..history.lineage_drawing import show_lineage
 from ..history.model_card import ModelCard
 from .bitmaps import Refused
@@ -155,7 +157,8 @@ same share their weight.</p>{{ figures(rows[:40], "Importance of inputs", "Input
 {% if rows[40:] %}<details><summary>{{ rows[40:] | length }} more inputs</summary>\
 {{ figures(rows[40:], "Importance of further inputs", "Input") }}</details>{% endif %}
 {% if curves %}<h3>How the score moves with an input</h3><p class="soft small">The mean score when the input \
-is set to a value in all rows; a dot is a value that rows have.</p><div class="curves">{% for one in curves %}{{ one }}{% endfor \
+is set to a value in all rows; a dot is a value that rows have.</p><div class="curves">{% for one in \
+curves %}{{ one }}{% endfor \
 %}</div>{% endif %}
 {% else %}{{ lacking(missing.explanation) }}{% endif %}"""
 )
@@ -319,14 +322,21 @@ def _explanation_part(card: ModelCard) -> Markup:
 _MOST_CURVES = 24  # that a page has room for
 
 
+def _plainly_named(node: LineageNode, pipeline: str) -> LineageNode:
+    "A node by its name alone; one of the model's own pipeline without that."
+    name = node.name.removeprefix(f"{pipeline}/")
+    return replace(node, name=f"stage {name}" if node.kind == "stage" else name, digest=None)
+
+
 def lineage_image(
     card: ModelCard,  # of a version
 ) -> Markup:  # empty when there is none, or it is too large
     "The way to a version as a picture."
     if card.lineage is None:
         return Markup("")
+    nodes = [_plainly_named(one, card.training.pipeline) for one in card.lineage.nodes]
     try:
-        svg = redraw(show_lineage(card.lineage, "svg").encode()).svg
+        svg = redraw(show_lineage(replace(card.lineage, nodes=nodes), "svg").encode()).svg
     except Refused:
         return Markup("")
     return svg_image(svg, f"The way from data to {card.written}")
