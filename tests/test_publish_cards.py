@@ -259,7 +259,7 @@ _ANY = st.recursive(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(_ANY)
 def test_findings_are_read_whole_or_refused_with_a_mend(value):
     for read in (read_slices, read_explanation):
