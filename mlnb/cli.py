@@ -69,7 +69,6 @@ VERBS = {
     "verification": ("verify",),
     "share": ("push", "pull"),
     "audit": ("audit",),
-    "model_verbs": ("model",),
     "card": ("model",),
     "approve": ("approve",),
     "promote": ("promote", "rollback"),

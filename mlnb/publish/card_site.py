@@ -38,7 +38,7 @@ def cards_on_site(
     project: Project,  # whose models are meant
     histories: Iterable[ModelHistory],  # of all models
     keys: Keys,  # whose signatures count
-) -> dict[str, list[ModelCard]]:  # by model
+) -> dict[str, list[ModelCard]]:  # by name of the model
     "The cards of a site."
     asked = CardAsked(keys)
     return {
@@ -65,7 +65,7 @@ def card_hrefs(
 
 
 def card_pages(
-    cards: Mapping[str, list[ModelCard]],  # by model
+    cards: Mapping[str, list[ModelCard]],  # by name of the model
     home: str,  # name of the project
 ) -> dict[str, str]:  # content by path in the site
     "The pages of cards, and their files for machines."

@@ -18,7 +18,6 @@ import typer
 
 from ..store.errors import UsageError, did_you_mean
 from .frame import Answer, Version, keys_counted, open_project, refuse_no_folder, verb, writing
-from .keep import OutFile
 from .model_inputs import known_inputs
 from .model_verbs import model_app
 from .output import show_lines, show_table
@@ -189,7 +188,10 @@ def _card_of(version: str) -> tuple[Any, Any, Any]:
 @verb("models", "card", "mlnb model card fraud@champion --out card.html", on=model_app)
 def answer_model_card(
     version: Version,
-    out: OutFile = None,
+    out: Annotated[
+        str | None,
+        typer.Option("--out", metavar="FILE", help="File by its ending; a folder takes all forms."),
+    ] = None,
     form: Annotated[str | None, typer.Option("--as", help="html, json or cyclonedx.")] = None,
 ) -> Answer:
     "Tell all that is known of a version on one card."
