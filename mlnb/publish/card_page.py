@@ -51,6 +51,7 @@ CARD_STYLE = (
     "svg .span { stroke: var(--mark); stroke-width: 3; } svg circle { fill: var(--mark); } "
     "svg polyline { fill: none; stroke: var(--mark); stroke-width: 2.5; } "
     ".curves { display: grid; grid-template-columns: repeat(auto-fill, minmax(13rem, 1fr)); gap: 1rem; } "
+    ".facts > div, .curves figure, .tiles > div { min-width: 0; overflow-wrap: anywhere; } "
     ".curves figure { margin: 0; } .curves svg { width: 100%; height: auto; } "
     ".top { padding-top: 1.25rem; } .top .banner:last-child { margin-bottom: 0; } "
     ".way img { max-width: none; background: #fff; border-radius: 6px; } "
@@ -119,7 +120,7 @@ check") }}{% endif %}"""
 CARD_FIGURES = (
     _TABLE
     + """<p class="soft small">Measured by the run that made the version, not by the gate; below a figure \
-stands the interval in which the truth lies with 95 %.</p>{{ tiles }}
+stands the interval in which the truth lies.</p>{{ tiles }}
 {% if not tiles and not others %}<p class="soft">– its run reported no figure</p>{% endif %}
 {% if others %}<details><summary>{{ n_others }} without an interval</summary>{{ open("Other figures", "") \
 }}<tbody>
