@@ -5916,6 +5916,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                'mlnb/publish/card_page.py'),
                                         'mlnb.publish.card_page._made_part': ( 'publish/card_page.html#_made_part',
                                                                                'mlnb/publish/card_page.py'),
+                                        'mlnb.publish.card_page._plainly_named': ( 'publish/card_page.html#_plainly_named',
+                                                                                   'mlnb/publish/card_page.py'),
                                         'mlnb.publish.card_page._training_part': ( 'publish/card_page.html#_training_part',
                                                                                    'mlnb/publish/card_page.py'),
                                         'mlnb.publish.card_page._why_missing': ( 'publish/card_page.html#_why_missing',

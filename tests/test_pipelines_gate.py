@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from mlnb.flow.registering import results_of_run
+from mlnb.store.gate_findings import read_slices
 from mlnb.store.refs import move_ref, read_ref
 from mlnb.store.runs import read_run
 from mlnb.store.settings import find_project, project_store
@@ -107,3 +108,20 @@ def test_labels_that_cannot_judge_refuse_whoever_the_candidate_is(gate, labels):
     checks = gate.checks(result)
     told = {name for name, check in checks.items() if check["verdict"] == "not_computable"}
     assert told == ({"labels", "support"} if labels == "not_stopped" else {"support"})
+
+
+@pytest.mark.slow
+def test_slices_state_their_support_and_the_card_has_the_words_of_the_owner(gate):
+    result, out = gate.run("fraud_gate"), gate.root / "slices.json"
+    got = gate.mlnb("get", f"fraud_gate/slices@{result.json['run']}", "--out", out, cwd=gate.root)
+    assert got.code == 0, got.stderr
+    slices = read_slices(json.loads(out.read_text()))
+    assert {one.metric for one in slices} == {"roc_auc", "true_positive_rate"}
+    assert all(one.low <= one.value <= one.high for one in slices if one.value is not None)
+    kinds = {one.slice.partition(":")[0] for one in slices}
+    assert kinds == {"amount", "card known by", "time of day", "day of the week"}
+    rows = {kind: sum(one.n_rows for one in slices if one.slice.startswith(kind)) for kind in kinds}
+    assert len(set(rows.values())) == 1  # each kind has every row once for each metric
+    card = gate.mlnb("model", "card", "fraud@1", "--json", cwd=gate.root)
+    assert card.code == 0 and "Not for real payments" in card.json["words"][1]
+    assert card.json["training"]["days"]["last_day"] > 0 and len(card.json["inputs"]) == 15

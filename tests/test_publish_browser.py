@@ -12,7 +12,8 @@ import urllib.request
 import warnings
 
 import pytest
-from test_publish_models import GATE_RUN, LIST, PAGE, Shop, check
+from test_publish_cards import CURVE, EXPLANATION, FIGURES, IMPORTANCE, SLICE, findings, owner_writes
+from test_publish_models import CARD, GATE_RUN, LIST, PAGE, Shop, check
 
 from mlnb.publish.frames import render_report, viewer, viewer_name
 from mlnb.publish.ledger import Ledger
@@ -437,3 +438,27 @@ def test_pages_of_models_and_gates_fit_run_nothing_and_keep_their_style(browser,
         assert browser.everywhere("document.scrollingElement.scrollWidth <= innerWidth") == [True], path
         assert browser.everywhere("window.attacked === undefined") == [True]
         assert (browser.fetched(), browser.messages) == ([], []), path
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("media", ["screen", "print"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_card_fits_runs_nothing_and_keeps_its_style(browser, tmp_path, width, media):
+    shop = Shop(tmp_path / "shop")
+    shop.register(1, actor="anna" * 40, reason=HOSTILE, metrics={"roc_auc" + "_x" * 30: 0.5})
+    names = ["w" * 190, HOSTILE, "amount"]
+    told = EXPLANATION | {"importance": [IMPORTANCE | {"name": name} for name in names]}
+    told |= {"partial_dependence": [CURVE | {"name": name, "at": [name, "b", "c"]} for name in names]}
+    findings(shop, slices=[SLICE | FIGURES | {"slice": name} for name in names], explanation=told)
+    owner_writes(
+        shop, f"## Who uses it\n{HOSTILE}\n\n{'w' * 400}\n\n| a | b |\n| --- | --- |\n| {'c ' * 90} | d |"
+    )
+    shop.promote(1, HOSTILE)
+    shop.publish()
+    browser.open((shop.project.reports / CARD).as_uri(), width)
+    browser.call("Emulation.setEmulatedMedia", media=media)
+    assert browser.everywhere("document.scrollingElement.scrollWidth <= innerWidth") == [True]
+    assert browser.everywhere("getComputedStyle(document.querySelector('svg .span')).strokeWidth") == ["3px"]
+    assert browser.everywhere("[...document.images].every(i => i.complete)") == [True]
+    assert browser.everywhere("window.attacked === undefined") == [True]
+    assert (browser.fetched(), browser.messages) == ([], [])

@@ -34,7 +34,7 @@ from mlnb.store.input_columns import InputColumn
 from mlnb.store.objects import open_store, path_of, put
 from mlnb.store.record import MadeWith
 from mlnb.store.refs import move_ref
-from mlnb.store.version_statements import learnt_statement, say_of_version
+from mlnb.store.version_statements import VersionStatement, learnt_statement, say_of_version
 from mlnb.store.versions import ModelVersion, read_versions, version_place
 from mlnb.terminal.card import CARD_FORMS, card_files
 
@@ -156,6 +156,17 @@ def test_refused_version_in_production_by_exception_says_both(shop):
     assert "✕ Refuses" in shop.html and "another world" in shop.html
 
 
+def test_decision_that_nobody_signed_does_not_hide_one_that_somebody_did(shop):
+    make_key(shop.store)
+    shop.register(1)
+    shop.gate(1, [check("drift", "fail")], "refused", reason="drift fails")
+    forged = {"model": "fraud", "number": 1, "digest": read_versions(shop.store, "fraud")[0].digest}
+    forged |= {"says": "passed", "gate": "c" * 64, "at_utc": "2027-01-01T00:00:00+00:00"}
+    say_of_version(shop.store, VersionStatement(**forged))
+    card = card_of(shop)
+    assert card.decision.says == "refused" and "refused" in kinds(card) and card.checks[0].name == "drift"
+
+
 def test_version_that_a_stranger_signed_is_not_vouched_for(shop, tmp_path):
     stranger = open_store(tmp_path / "stranger")
     make_key(stranger)
@@ -259,7 +270,7 @@ _ANY = st.recursive(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(_ANY)
 def test_findings_are_read_whole_or_refused_with_a_mend(value):
     for read in (read_slices, read_explanation):

@@ -69,17 +69,16 @@ def _revoked_alarm(written: str, events: Iterable[ModelEvent], is_champion: bool
         yield Alarm("revoked", f"{written} was revoked by {one.by} and must not be used{used}: {one.reason}")
 
 
-def _decided_alarms(written: str, events: list[ModelEvent]) -> Iterator[Alarm]:
+def _decided_alarms(written: str, events: list[ModelEvent], deciding: ModelEvent | None) -> Iterator[Alarm]:
     "That no gate let a version pass, or that it went into production all the same."
-    decided = [one for one in events if one.kind in DECIDED]
     excepted = [one for one in events if one.kind == "champion" and BY_EXCEPTION in one.reason]
     if excepted:
         said = f"{written} went into production by exception, by {excepted[0].by}: {excepted[0].reason}"
         yield Alarm("exception", said)
-    if not decided:
+    if deciding is None:
         yield Alarm("unjudged", f"no gate has judged {written}")
-    elif decided[0].kind == "refused":
-        yield Alarm("refused", f"the gate refused {written}: {decided[0].reason}")
+    elif deciding.kind == "refused":
+        yield Alarm("refused", f"the gate refused {written}: {deciding.reason}")
 
 
 def _gone_alarm(store: Store, version: ModelVersion) -> Iterator[Alarm]:
@@ -311,6 +310,7 @@ def inputs_told(
 class ModelCard(JsonStruct, frozen=True, kw_only=True):
     "All that is to be known of a version; None where `missing` says why."
 
+    format: int = 1  # of this document
     model: str  # its name in settings.ini
     version: int  # number of the version
     digest: str  # of the model
@@ -373,7 +373,7 @@ def card_alarms(
         *_review_alarm(history.declared, today),
         *_gone_alarm(store, version),
         *_signature_alarm(store, version, keys),
-        *_decided_alarms(version.written, events),
+        *_decided_alarms(version.written, events, _deciding(store, events, keys)),
         *_nobody_alarm(history),
     ]
     return tuple(sorted(found, key=lambda one: ALARMS.index(one.kind)))

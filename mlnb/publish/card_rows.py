@@ -79,7 +79,7 @@ def _declared_words(declared: ModelDeclaration) -> dict[str, str]:
     return {
         "Owner": declared.owner or "not said",
         "Validator": declared.validator or "not said",
-        "Tier": str(declared.tier or "not said"),
+        "Tier": f"{declared.tier} (1 = its failure costs most)" if declared.tier else "not said",
         "Review by": declared.review_by or "not said",
         "Gate": declared.gate,
         "Approval of a second person": protected,

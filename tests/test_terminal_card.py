@@ -1,0 +1,130 @@
+"""`mlnb model card` on the command line: two people and what they vouch for, exit codes as of `model show`,
+mends that work, files of each form."""
+
+import json
+import shlex
+import signal
+
+import pytest
+from test_terminal_approve import SETTINGS, Person, shared
+
+from mlnb.care.erase import erase
+from mlnb.cli import ENDING
+from mlnb.store.objects import path_of
+
+
+@pytest.fixture
+def people(tmp_path, monkeypatch):
+    "Anna and ben, who trust each other; the command line hears signals in a way of its own."
+    monkeypatch.delenv("MLNB_SIGNING_KEY", raising=False)
+    monkeypatch.delenv("MLNB_PROFILE", raising=False)
+    before = {number: signal.getsignal(number) for number in ENDING}
+    (tmp_path / "anna").mkdir(), (tmp_path / "ben").mkdir()
+    found = [Person(tmp_path / name) for name in ("anna", "ben")]
+    keys = ", ".join(f"{one.root.name} {one.key}" for one in found)
+    for one in found:
+        (one.root / "settings.ini").write_text(SETTINGS.format(keys=keys, remote=tmp_path / "shared"))
+    yield found
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def card(person, *words, version="fraud@1"):
+    code, said, err = person.mlnb("model", "card", version, *words)
+    return code, said, err
+
+
+def kinds(said):
+    return {one["kind"] for one in said["alarms"]}
+
+
+@pytest.mark.slow
+def test_card_travels_with_the_version_and_says_who_vouches(people):
+    anna, ben = people
+    shared(people)
+    assert ben.mlnb("approve", "fraud@1", "--reason", "margins are wide")[0] == 0
+    here, there = (card(one)[1] for one in (anna, ben))
+    assert there["signature"] == "signed by anna" and here["decision"]["says"] == "passed"
+    assert here["said"] == [] and there["decision"]["signature"] == "signed by anna"
+    assert [(one["says"], one["doubt"]) for one in there["said"]] == [("approved", "")]
+    assert "cannot be read" in here["missing"]["checks"]  # what the gate of this test saved are no checks
+
+
+def test_card_of_a_version_that_a_stranger_signed_says_so_first(people):
+    anna, ben = people
+    shared(people)
+    path = ben.root / "settings.ini"
+    path.write_text(path.read_text().replace(anna.key, ben.key).replace(f"anna {ben.key}, ", ""))
+    said = card(ben)[1]
+    assert said["alarms"][0]["kind"] == "signature" and "not trusted here" in said["alarms"][0]["text"]
+
+
+def test_profile_of_a_version_is_told(people):
+    anna, _ = people
+    anna.register()
+    said = card(anna)[1]
+    assert said["training"]["profile"] == "default" and {"unjudged", "nobody"} <= kinds(said)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["damaged", "erased"])
+def test_model_that_is_gone_keeps_its_facts_and_the_code_of_model_show(people, way):
+    anna, _ = people
+    version = anna.register()
+    if way == "damaged":
+        path = path_of(anna.store, version.digest)
+        path.chmod(0o600)
+        path.write_bytes(b"model z")
+    else:
+        erase(anna.store, version.digest, "asked for")
+    shown = anna.mlnb("model", "show", "fraud@1")
+    code, said, _ = card(anna, "--out", "made/")
+    assert (code, way in kinds(said)) == (shown[0], True) and code in (5, 6)
+    assert said["digest"] == version.digest and len(said["files"]) == 3
+    page = (anna.root / "made/fraud-1.html").read_text()
+    assert version.digest in page and page.index("✕") < page.index("<h1>")
+
+
+def test_files_hold_what_their_endings_say(people):
+    anna, _ = people
+    anna.register()
+    for name in ("a.html", "b.json", "c.cdx.json"):
+        assert card(anna, "--out", name)[1]["files"] == [name]
+    assert (anna.root / "a.html").read_text().startswith("<!doctype html>")
+    assert json.loads((anna.root / "b.json").read_text())["model"] == "fraud"
+    assert json.loads((anna.root / "c.cdx.json").read_text())["bomFormat"] == "CycloneDX"
+    (anna.root / "d").mkdir()
+    made = card(anna, "--out", "d", "--as", "json")[1]["files"]
+    assert made == ["d/fraud-1.json"] and card(anna, "--out", "d")[1]["files"][-1] == "d/fraud-1.json"
+
+
+REFUSED = {
+    "model": ("fraud", ()),
+    "version": ("fraud@9", ()),
+    "name": ("fraut@1", ()),
+    "ending": ("fraud@1", ("--out", "card")),
+    "form": ("fraud@1", ("--out", "card", "--as", "htm")),
+    "no file": ("fraud@1", ("--as", "json")),
+    "folder": ("fraud@1", ("--out", "there/not/a.html")),
+    "folder of a folder": ("fraud@1", ("--out", "there/not/")),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_refusals_end_with_2_and_write_nothing(people, case):
+    anna, _ = people
+    anna.register()
+    version, words = REFUSED[case]
+    before = sorted(anna.root.iterdir())
+    code, said, _ = card(anna, *words, version=version)
+    assert code == 2 and said["problems"][0]["mend"] and sorted(anna.root.iterdir()) == before
+
+
+def test_mend_for_a_missing_folder_works(people):
+    anna, _ = people
+    anna.register()
+    said = card(anna, "--out", "there/not/a.html")[1]["problems"][0]
+    command = shlex.split(said["mend"].partition("`")[2].partition("`")[0])
+    assert command[:2] == ["mkdir", "-p"]
+    (anna.root / command[2]).mkdir(parents=True)
+    assert card(anna, "--out", "there/not/a.html")[1]["files"] == ["there/not/a.html"]
