@@ -170,6 +170,7 @@ Modules:
 - `mlnb.models.metrics`: How good is a model that looks for rare cases, and how sure can we be of that figure?
 - `mlnb.models.mlflow_folders`: A version of a model as a folder that MLflow loads, serves and checks rows for
 - `mlnb.models.non_inferiority`: Is a challenger surely not worse than the champion by more than a margin, in every figure that counts?
+- `mlnb.models.onnx_models`: A version as an ONNX file, if the ONNX runtime gives the same scores and decisions; else the reason why not
 - `mlnb.models.predictions`: What was scored, by which model, in which run: written down before anybody knows the answer
 - `mlnb.models.simultaneous`: How sure the figures of many groups are, all at once, and how sure the widest gap between them
 - `mlnb.models.skops_scores`: What goes along with a model that others load: its scores from a model file, without mlnb

@@ -7,7 +7,7 @@ Nothing in it is a pickle: the model is read by skops with the exact list of the
 
 # %% auto #0
 __all__ = ['MLFLOW', 'mlflow_type', 'example_value', 'requirement_lines', 'code_files', 'positive_place', 'ScoresAbout',
-           'MadeFrom', 'mlflow_files']
+           'MadeFrom', 'made_from', 'model_of_version', 'mlflow_files']
 
 # %% ../../nbs/models/320_mlflow_folders.ipynb #d6271978
 import json
@@ -134,7 +134,7 @@ def positive_place(
     said = f"{written} tells {len(classes)} classes apart, and none of them is 1"
     raise UsageError(said, "train it with 1 for the rows that are looked for")
 
-# %% ../../nbs/models/320_mlflow_folders.ipynb #574e07b7
+# %% ../../nbs/models/320_mlflow_folders.ipynb #881e26df
 class ScoresAbout(JsonStruct, frozen=True, kw_only=True):
     "What the module that goes along must know of the model."
 
@@ -191,19 +191,20 @@ def _flavors(version: ModelVersion, types: list[str]) -> dict[str, Any]:
     return {"python_function": loaded | made, "sklearn": estimator | known}
 
 
+def made_from(
+    version: ModelVersion,  # of a model
+) -> MadeFrom:
+    "Where a version comes from."
+    name, number = version.model, version.number
+    return MadeFrom(model=name, version=number, digest=version.digest, run=version.run, commit=version.commit)
+
+
 def _mlmodel(version: ModelVersion, inputs: Sequence[InputColumn], types: list[str]) -> dict[str, Any]:
     "What MLflow reads first."
-    made = MadeFrom(
-        model=version.model,
-        version=version.number,
-        digest=version.digest,
-        run=version.run,
-        commit=version.commit,
-    )
     example = {"artifact_path": "input_example.json", "pandas_orient": "split", "type": "dataframe"}
     return {
         "flavors": _flavors(version, types),
-        "metadata": {"mlnb": made.as_dict()},
+        "metadata": {"mlnb": made_from(version).as_dict()},
         "mlflow_version": MLFLOW,
         "model_uuid": version.digest[:32],
         "saved_input_example_info": example | {"serving_input_path": "serving_input_example.json"},
@@ -211,7 +212,7 @@ def _mlmodel(version: ModelVersion, inputs: Sequence[InputColumn], types: list[s
         "utc_time_created": _written_at(version),
     }
 
-# %% ../../nbs/models/320_mlflow_folders.ipynb #a1f74e18
+# %% ../../nbs/models/320_mlflow_folders.ipynb #647f9054
 def _scores_about(model: Any, inputs: Sequence[InputColumn], types: list[str], written: str) -> ScoresAbout:
     "What the module that goes along must know."
     levels = {one.name: list(one.levels or ()) for one in inputs if one.type == "category"}
@@ -240,6 +241,17 @@ def _environment_files(version: ModelVersion, types: list[str]) -> dict[str, byt
     return {"requirements.txt": "".join(f"{line}\n" for line in lines).encode(), "python_env.yaml": wanted}
 
 
+def model_of_version(
+    store: Store,  # that keeps the model
+    version: ModelVersion,  # whose model is meant
+    trusted_types: tuple[str, ...] = (),  # further ones that its file may name
+) -> tuple[bytes, Any]:  # its file and itself; raises as `load_model` does
+    "A model as it is kept, and fitted."
+    own = under_name(store, version.declared.pipeline, version.declared.name)
+    data = get(own, version.digest)
+    return data, load_model(data, trusted_types, store.limits)
+
+
 def mlflow_files(
     store: Store,  # that keeps the model
     version: ModelVersion,  # that becomes a folder
@@ -247,8 +259,7 @@ def mlflow_files(
     trusted_types: tuple[str, ...] = (),  # further ones that its file may name
 ) -> dict[str, bytes]:  # content by path; raises `UsageError`, `StoreError`
     "The files of an MLflow model."
-    data = get(under_name(store, version.declared.pipeline, version.declared.name), version.digest)
-    model = load_model(data, trusted_types, store.limits)
+    data, model = model_of_version(store, version, trusted_types)
     types = checked_model(data, trusted_types, store.limits)[1]
     about = _scores_about(model, inputs, types, version.written)
     return {
