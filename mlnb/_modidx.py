@@ -3924,6 +3924,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                         'mlnb/models/mlflow_folders.py'),
                                             'mlnb.models.mlflow_folders._are_numbers': ( 'models/mlflow_folders.html#_are_numbers',
                                                                                          'mlnb/models/mlflow_folders.py'),
+                                            'mlnb.models.mlflow_folders._as_json': ( 'models/mlflow_folders.html#_as_json',
+                                                                                     'mlnb/models/mlflow_folders.py'),
                                             'mlnb.models.mlflow_folders._as_yaml': ( 'models/mlflow_folders.html#_as_yaml',
                                                                                      'mlnb/models/mlflow_folders.py'),
                                             'mlnb.models.mlflow_folders._code_place': ( 'models/mlflow_folders.html#_code_place',
