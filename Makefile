@@ -17,7 +17,7 @@ PYTEST := $(BIN)/python -m pytest --color=no
 SUMMARY := .venv/pytest.log
 LINT_TESTS := $(patsubst %,tests/test_repository_%.py,shape layers way style)
 
-.PHONY: help setup sync check test test-all examined lint notebooks pytest estimators threats threats-all values batches pipelines-ci demo bench site lab lock
+.PHONY: help setup sync check test test-all test-formats examined lint notebooks pytest estimators threats threats-all values batches pipelines-ci demo bench site lab lock
 
 help:  ## list the targets
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1\t\2/p' Makefile | expand -t 14
@@ -73,6 +73,9 @@ values: setup  ## what can be saved: save and load a value of every kind, make t
 
 batches: setup  ## what checks say of bad batches and files, beside Evidently alone: make the table and its page
 	@$(BIN)/python scripts/bad_inputs.py
+
+test-formats: setup  ## what others read: let MLflow, model-signing, in-toto and ONNX check it, in an environment beside
+	@$(BIN)/python scripts/formats.py
 
 test: examined pytest site  ## all that CI tests; ends with pytest's summary
 	@tail -n 1 $(SUMMARY)

@@ -31,7 +31,12 @@ COMMANDS = {
     "diff": ["diff RUN RUN"],
     "lineage": ["lineage demo/kept", "lineage demo/kept@RUN", "lineage demo/kept --up"],
     "artifacts": ["artifacts", "artifacts demo/kept"],
-    "get": ["get demo/kept", "get demo/text@RUN"],
+    "get": [
+        "get demo/kept",
+        "get demo/text@RUN",
+        "get kept@1 --as mlflow --out made",
+        "get RUN --as slsa --out made",
+    ],
     "gc": ["gc --dry-run", "gc"],
     "overlay": ["overlay", "overlay drop kept"],
     "erase": ["erase demo/kept --reason why --dry-run"],

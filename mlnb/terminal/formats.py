@@ -30,10 +30,12 @@ if TYPE_CHECKING:
     from mlnb.store.record import Record
     from mlnb.store.versions import ModelVersion
 
-# %% ../../nbs/terminal/125_formats.ipynb #743f9641
+# %% ../../nbs/terminal/125_formats.ipynb #8d78573b
 FormOption = Annotated[
     str | None,
-    typer.Option("--as", metavar="FORM", help="As others read it: mlflow (MODEL@N), slsa (a run, MODEL@N)."),
+    typer.Option(
+        "--as", metavar="FORM", help="As others read it: mlflow, onnx (MODEL@N), slsa (a run, MODEL@N)."
+    ),
 ]
 SignOption = Annotated[
     str | None,
@@ -146,7 +148,7 @@ def _as_mlflow(project: Any, store: Any, wanted: WantedForm) -> WrittenForm:
         said=(check_command(signature, wanted.place),) if key else (),
     )
 
-# %% ../../nbs/terminal/125_formats.ipynb #d27c68d1
+# %% ../../nbs/terminal/125_formats.ipynb #d200f5c3
 def _write_file(out: Path, data: bytes) -> bool:
     "Write a file; False when it was there, the same."
     from mlnb.store.disk import read_plain, write_durably
@@ -156,6 +158,33 @@ def _write_file(out: Path, data: bytes) -> bool:
     return write_durably(out, data)
 
 
+def _as_onnx(project: Any, store: Any, wanted: WantedForm) -> WrittenForm:
+    "Write an ONNX model that gives the same scores."
+    from mlnb.care.model_signatures import lone_signature
+    from mlnb.models.mlflow_folders import made_from, model_of_version
+    from mlnb.models.onnx_models import exact_onnx
+
+    version, key = usable_version(project, store, wanted.name), signing_key(wanted)
+    _, model = model_of_version(store, version, project.trusted_types)
+    made = exact_onnx(model, _learnt_inputs(project, store, version), made_from(version))
+    out = wanted.file(f"{version.model}.onnx")
+    signature = out.with_name(f"{out.name}.sig")
+    is_new = _write_file(out, made.data)
+    if key:
+        _write_file(signature, lone_signature(version.written, made.data, key))
+    said = f"the same scores on {made.compared.n_rows} rows, to {made.compared.largest_difference:.1e}"
+    return WrittenForm(
+        name=wanted.name,
+        form="onnx",
+        out=str(out),
+        written=is_new,
+        version=version.written,
+        digest=version.digest,
+        signature=str(signature) if key else UNSET,
+        said=(said, check_command(signature, out)) if key else (said,),
+    )
+
+# %% ../../nbs/terminal/125_formats.ipynb #7b8ccdf6
 def records_meant(
     project: Any,  # whose models are meant
     store: Any,  # with runs and records
@@ -192,9 +221,10 @@ def _as_slsa(project: Any, store: Any, wanted: WantedForm) -> WrittenForm:
         name=wanted.name, form="slsa", out=str(out), written=_write_file(out, lines), said=(said,)
     )
 
-# %% ../../nbs/terminal/125_formats.ipynb #08e1366d
+# %% ../../nbs/terminal/125_formats.ipynb #e5ed4c9e
 OTHER_FORMS: dict[str, Callable[[Any, Any, WantedForm], WrittenForm]] = {
     "mlflow": _as_mlflow,
+    "onnx": _as_onnx,
     "slsa": _as_slsa,
 }
 
