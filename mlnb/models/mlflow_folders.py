@@ -7,17 +7,15 @@ Nothing in it is a pickle: the model is read by skops with the exact list of the
 
 # %% auto #0
 __all__ = ['MLFLOW', 'mlflow_type', 'example_value', 'requirement_lines', 'code_files', 'positive_place', 'ScoresAbout',
-           'MadeFrom', 'mlflow_files']
+           'MadeFrom', 'made_from', 'model_of_version', 'mlflow_files']
 
-# %% ../../nbs/models/420_mlflow_folders.ipynb #d6271978
+# %% ../../nbs/models/420_mlflow_folders.ipynb #16bf6185
 import json
 import platform
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Any
-
-from msgspec import json as as_json
 
 from . import skops_scores
 from ..store.border import JsonStruct
@@ -62,7 +60,7 @@ def mlflow_type(
     found = _NUMBER_TYPES.get(column.type.rstrip("0123456789"), _MLFLOW_TYPES.get(column.type, _ANY))
     return "double" if found == "long" and column.null_share else found
 
-# %% ../../nbs/models/420_mlflow_folders.ipynb #d606e72b
+# %% ../../nbs/models/420_mlflow_folders.ipynb #a1e36a04
 _EXAMPLES: dict[str, Any] = {"boolean": False, "string": "", "datetime": "2026-01-01T00:00:00", _ANY: None}
 
 
@@ -78,15 +76,15 @@ def example_value(
 ) -> Any:  # as JSON has it
     "A value that a column may have."
     kind = mlflow_type(column)
-    if column.levels:
-        return column.levels[0] if kind in ("string", _ANY) else kind != "boolean"
     if kind in ("long", "double"):
         return _middle(column, kind == "long")
+    if column.levels and kind in ("string", _ANY):
+        return column.levels[0]
     return _EXAMPLES[kind] if column.type != UNKNOWN_TYPE else 0.0
 
-# %% ../../nbs/models/420_mlflow_folders.ipynb #33d9d5da
+# %% ../../nbs/models/420_mlflow_folders.ipynb #e95362b8
 _ALWAYS_NEEDED = ("joblib", "numpy", "pandas", "scikit-learn", "scipy", "skops", "threadpoolctl")
-_IN_TYPES = ("lightgbm", "xgboost")  # packages that a model may hold parts of
+_IN_TYPES = ("lightgbm", "mlnb", "xgboost")  # packages that a model may hold parts of
 MLFLOW = "3.17.2"  # whose form this is
 
 
@@ -99,7 +97,7 @@ def requirement_lines(
     exact = [f"{name}=={ran.get(name) or installed_version(name)}" for name in (*_ALWAYS_NEEDED, *parts)]
     return sorted([*exact, f"mlflow>={MLFLOW}"])
 
-# %% ../../nbs/models/420_mlflow_folders.ipynb #f1c38d54
+# %% ../../nbs/models/420_mlflow_folders.ipynb #35bafb11
 def _code_place(name: str, others: Iterable[str]) -> str:
     "Where a module lies below the folder of code."
     is_package = any(other.startswith(f"{name}.") for other in others)
@@ -112,7 +110,7 @@ def code_files(
     types: Sequence[str],  # that the model file holds
 ) -> dict[str, bytes]:  # content by path in the folder
     "The code that a model needs besides installed packages."
-    own = version.modules
+    own = {name: digest for name, digest in version.modules.items() if name.partition(".")[0] != "mlnb"}
     if not any(one.startswith(f"{name}.") for one in types for name in own):
         return {}
     return {_code_place(name, own): get(store, digest) for name, digest in own.items()}
@@ -134,7 +132,7 @@ def positive_place(
     said = f"{written} tells {len(classes)} classes apart, and none of them is 1"
     raise UsageError(said, "train it with 1 for the rows that are looked for")
 
-# %% ../../nbs/models/420_mlflow_folders.ipynb #574e07b7
+# %% ../../nbs/models/420_mlflow_folders.ipynb #46244f83
 class ScoresAbout(JsonStruct, frozen=True, kw_only=True):
     "What the module that goes along must know of the model."
 
@@ -153,6 +151,11 @@ class MadeFrom(JsonStruct, frozen=True, kw_only=True):
     digest: str  # SHA-256 of the model file, as mlnb knows it
     run: str  # that made it
     commit: str | None  # of git
+
+
+def _as_json(plain: Mapping[str, Any]) -> bytes:
+    "A document as JSON in ASCII, also for names that are no Unicode."
+    return json.dumps(plain, allow_nan=False).encode("ascii")
 
 
 def _as_yaml(plain: Mapping[str, Any]) -> bytes:
@@ -191,19 +194,20 @@ def _flavors(version: ModelVersion, types: list[str]) -> dict[str, Any]:
     return {"python_function": loaded | made, "sklearn": estimator | known}
 
 
+def made_from(
+    version: ModelVersion,  # of a model
+) -> MadeFrom:
+    "Where a version comes from."
+    name, number = version.model, version.number
+    return MadeFrom(model=name, version=number, digest=version.digest, run=version.run, commit=version.commit)
+
+
 def _mlmodel(version: ModelVersion, inputs: Sequence[InputColumn], types: list[str]) -> dict[str, Any]:
     "What MLflow reads first."
-    made = MadeFrom(
-        model=version.model,
-        version=version.number,
-        digest=version.digest,
-        run=version.run,
-        commit=version.commit,
-    )
     example = {"artifact_path": "input_example.json", "pandas_orient": "split", "type": "dataframe"}
     return {
         "flavors": _flavors(version, types),
-        "metadata": {"mlnb": made.as_dict()},
+        "metadata": {"mlnb": made_from(version).as_dict()},
         "mlflow_version": MLFLOW,
         "model_uuid": version.digest[:32],
         "saved_input_example_info": example | {"serving_input_path": "serving_input_example.json"},
@@ -211,7 +215,7 @@ def _mlmodel(version: ModelVersion, inputs: Sequence[InputColumn], types: list[s
         "utc_time_created": _written_at(version),
     }
 
-# %% ../../nbs/models/420_mlflow_folders.ipynb #a1f74e18
+# %% ../../nbs/models/420_mlflow_folders.ipynb #f9f68468
 def _scores_about(model: Any, inputs: Sequence[InputColumn], types: list[str], written: str) -> ScoresAbout:
     "What the module that goes along must know."
     levels = {one.name: list(one.levels or ()) for one in inputs if one.type == "category"}
@@ -229,7 +233,7 @@ def _example_files(inputs: Sequence[InputColumn]) -> dict[str, bytes]:
     "A row to try the model with, for tools and for its server."
     row = {"columns": [one.name for one in inputs], "data": [[example_value(one) for one in inputs]]}
     served = {"dataframe_split": row}
-    return {"input_example.json": as_json.encode(row), "serving_input_example.json": as_json.encode(served)}
+    return {"input_example.json": _as_json(row), "serving_input_example.json": _as_json(served)}
 
 
 def _environment_files(version: ModelVersion, types: list[str]) -> dict[str, bytes]:
@@ -240,6 +244,17 @@ def _environment_files(version: ModelVersion, types: list[str]) -> dict[str, byt
     return {"requirements.txt": "".join(f"{line}\n" for line in lines).encode(), "python_env.yaml": wanted}
 
 
+def model_of_version(
+    store: Store,  # that keeps the model
+    version: ModelVersion,  # whose model is meant
+    trusted_types: tuple[str, ...] = (),  # further ones that its file may name
+) -> tuple[bytes, Any]:  # its file and itself; raises as `load_model` does
+    "A model as it is kept, and fitted."
+    own = under_name(store, version.declared.pipeline, version.declared.name)
+    data = get(own, version.digest)
+    return data, load_model(data, trusted_types, store.limits)
+
+
 def mlflow_files(
     store: Store,  # that keeps the model
     version: ModelVersion,  # that becomes a folder
@@ -247,14 +262,13 @@ def mlflow_files(
     trusted_types: tuple[str, ...] = (),  # further ones that its file may name
 ) -> dict[str, bytes]:  # content by path; raises `UsageError`, `StoreError`
     "The files of an MLflow model."
-    data = get(under_name(store, version.declared.pipeline, version.declared.name), version.digest)
-    model = load_model(data, trusted_types, store.limits)
+    data, model = model_of_version(store, version, trusted_types)
     types = checked_model(data, trusted_types, store.limits)[1]
     about = _scores_about(model, inputs, types, version.written)
     return {
         "MLmodel": _as_yaml(_mlmodel(version, inputs, types)),
         "model.skops": data,
-        "scores.json": as_json.encode(about),
+        "scores.json": _as_json(about.as_dict()),
         "code/mlnb_scores.py": Path(skops_scores.__file__).read_bytes(),
         **code_files(store, version, types),
         **_example_files(inputs),

@@ -14,7 +14,9 @@ __all__ = ['CARD_STYLE', 'CARD_HEAD', 'CARD_WORDS', 'CARD_GATE', 'CARD_FIGURES',
 from typing import Any
 
 from markupsafe import Markup
+from msgspec.structs import replace
 
+from ..history.lineage import LineageNode
 from ..history.lineage_drawing import show_lineage
 from ..history.model_card import ModelCard
 from .bitmaps import Refused
@@ -49,6 +51,7 @@ CARD_STYLE = (
     "svg .span { stroke: var(--mark); stroke-width: 3; } svg circle { fill: var(--mark); } "
     "svg polyline { fill: none; stroke: var(--mark); stroke-width: 2.5; } "
     ".curves { display: grid; grid-template-columns: repeat(auto-fill, minmax(13rem, 1fr)); gap: 1rem; } "
+    ".facts > div, .curves figure, .tiles > div { min-width: 0; overflow-wrap: anywhere; } "
     ".curves figure { margin: 0; } .curves svg { width: 100%; height: auto; } "
     ".top { padding-top: 1.25rem; } .top .banner:last-child { margin-bottom: 0; } "
     ".way img { max-width: none; background: #fff; border-radius: 6px; } "
@@ -117,7 +120,7 @@ check") }}{% endif %}"""
 CARD_FIGURES = (
     _TABLE
     + """<p class="soft small">Measured by the run that made the version, not by the gate; below a figure \
-stands the interval in which the truth lies with 95 %.</p>{{ tiles }}
+stands the interval in which the truth lies.</p>{{ tiles }}
 {% if not tiles and not others %}<p class="soft">– its run reported no figure</p>{% endif %}
 {% if others %}<details><summary>{{ n_others }} without an interval</summary>{{ open("Other figures", "") \
 }}<tbody>
@@ -319,14 +322,21 @@ def _explanation_part(card: ModelCard) -> Markup:
 _MOST_CURVES = 24  # that a page has room for
 
 
+def _plainly_named(node: LineageNode, pipeline: str) -> LineageNode:
+    "A node by its name alone; one of the model's own pipeline without that."
+    name = node.name.removeprefix(f"{pipeline}/")
+    return replace(node, name=f"stage {name}" if node.kind == "stage" else name, digest=None)
+
+
 def lineage_image(
     card: ModelCard,  # of a version
 ) -> Markup:  # empty when there is none, or it is too large
     "The way to a version as a picture."
     if card.lineage is None:
         return Markup("")
+    nodes = [_plainly_named(one, card.training.pipeline) for one in card.lineage.nodes]
     try:
-        svg = redraw(show_lineage(card.lineage, "svg").encode()).svg
+        svg = redraw(show_lineage(replace(card.lineage, nodes=nodes), "svg").encode()).svg
     except Refused:
         return Markup("")
     return svg_image(svg, f"The way from data to {card.written}")

@@ -197,7 +197,10 @@ def _card_of(version: str) -> tuple[Any, Any, Any]:
 @verb("models", "card", "mlnb model card fraud@champion --out card.html", on=model_app)
 def answer_model_card(
     version: Version,
-    out: OutFile = None,
+    out: Annotated[
+        str | None,
+        typer.Option("--out", metavar="FILE", help="File by its ending; a folder takes all forms."),
+    ] = None,
     form: Annotated[str | None, typer.Option("--as", help="html, json or cyclonedx.")] = None,
 ) -> Answer:
     "Tell all that is known of a version on one card."
