@@ -47,14 +47,14 @@ class _ReadyMember(NamedTuple):
 
     def divide(self, rows: Any, n_inputs: int, n_threads: int) -> Divided:
         "What it says of rows, divided among the inputs."
-        divided = self.way.divide(_passed(self.found, rows), n_threads)
+        divided = self.way.divide(_behind_transformers(self.found, rows), n_threads)
         parts = np.zeros((len(divided.base), n_inputs))
         for column, origin in enumerate(self.origins):
             parts[:, origin] += divided.parts[:, column]
         return divided._replace(parts=parts - self.centre, base=divided.base + np.sum(self.centre))
 
 
-def _passed(found: ModelMember, rows: Any) -> Any:
+def _behind_transformers(found: ModelMember, rows: Any) -> Any:
     "Rows behind a member's transformers, as its estimator gets them."
     for transformer in found.before:
         rows = transformer.transform(_as_fitted(transformer, rows))
@@ -110,7 +110,7 @@ _SAME_SCORE = 1e-9  # largest difference of scores in double precision
 _GIVE_OWN = "give the scores that this model gave these rows, or leave `scores` out"
 
 
-def _added(base: np.ndarray, parts: np.ndarray) -> np.ndarray:
+def _summed_inputs(base: np.ndarray, parts: np.ndarray) -> np.ndarray:
     "What parts add up to, in the order of the inputs, so that equal rows give equal sums."
     total = base.copy()
     for column in parts.T:
@@ -121,7 +121,7 @@ def _added(base: np.ndarray, parts: np.ndarray) -> np.ndarray:
 def _require_sums(divided: Divided, tolerance: float) -> None:
     "Stop at the first row whose parts do not add up."
     sizes = 1 + np.abs(divided.base) + np.abs(divided.parts).sum(axis=1)
-    apart = np.abs(_added(divided.base, divided.parts) - divided.said)
+    apart = np.abs(_summed_inputs(divided.base, divided.parts) - divided.said)
     _require_close(
         apart,
         tolerance * sizes,
@@ -187,7 +187,7 @@ class Explainer:
         blocks = [member.divide(cut[n : n + _ROWS_AT_ONCE], len(self.names), n_threads) for n in starts]
         divided = Divided(*(np.concatenate(parts) for parts in zip(*blocks, strict=True)))
         _require_sums(divided, member.way.tolerance)
-        return divided._replace(said=_added(divided.base, divided.parts))
+        return divided._replace(said=_summed_inputs(divided.base, divided.parts))
 
     def _require_scores(self, given: Any, scores: Any, said: list[np.ndarray]) -> None:
         "Stop where the score is another one than is explained."

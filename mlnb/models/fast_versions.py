@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 _N_DRAWN = 500  # rows
 
 
-def _drawn_column(column: InputColumn, rng: Any) -> Any:
+def _schema_values(column: InputColumn, rng: Any) -> Any:
     "Values that a column may have had; None when nothing is known of it."
     import numpy as np
 
@@ -54,7 +54,7 @@ def rows_of_schema(
     import pandas as pd
 
     rng = np.random.default_rng(0)
-    drawn = {column.name: _drawn_column(column, rng) for column in columns}
+    drawn = {column.name: _schema_values(column, rng) for column in columns}
     return None if any(values is None for values in drawn.values()) else pd.DataFrame(drawn)
 
 # %% ../../nbs/models/260_fast_versions.ipynb #a2158da9

@@ -224,7 +224,7 @@ def rows_learnt(
     names: Sequence[str],  # of its inputs, in order
 ) -> "pd.DataFrame | None":  # None when no table has all; raises as `get`
     "Some rows that a version learnt from."
-    for record in _records_of_version(store, version):
+    for record in records_of_version(store, version):
         for written, several in record.given.items():
             named = parse_name(written)
             own = under_name(store, named.pipeline or record.pipeline, named.name)

@@ -114,7 +114,7 @@ class OtherWay(Exception):
     "These rows are left to `predict_proba`."
 
 
-def _passed(member: FastMember, rows: Any) -> Any:
+def _estimator_rows(member: FastMember, rows: Any) -> Any:
     "Rows as the estimator of a member gets them."
     if member.steps is None:
         for transformer in member.before:
@@ -129,7 +129,7 @@ def _probabilities_by(member: FastMember, rows: Any) -> "np.ndarray":
     "Probabilities of one member; raises `OtherWay` for what it may refuse."
     import numpy as np
 
-    seen = tree_rows(member.trees, _passed(member, rows))
+    seen = tree_rows(member.trees, _estimator_rows(member, rows))
     if not np.isfinite(seen).all() and (not member.trees.knows_missing or np.isinf(seen).any()):
         raise OtherWay
     return tree_probabilities(member.trees, seen)

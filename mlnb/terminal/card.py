@@ -17,16 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from ..store.errors import UsageError, did_you_mean
-from mlnb.terminal.frame import (
-    Answer,
-    OutFile,
-    Version,
-    keys_counted,
-    open_project,
-    refuse_no_folder,
-    verb,
-    writing,
-)
+from .frame import Answer, Version, keys_counted, open_project, refuse_no_folder, verb, writing
 from .model_inputs import known_inputs
 from .model_verbs import model_app
 from .output import show_lines, show_table
@@ -43,7 +34,7 @@ def _as_html(card: "ModelCard") -> str:
     return card_page(card)
 
 
-def _as_json(card: "ModelCard") -> str:
+def _as_own_document(card: "ModelCard") -> str:
     "The card as its own document."
     from mlnb.publish.ml_bom import card_text
 
@@ -67,7 +58,7 @@ class CardForm(NamedTuple):
 CARD_FORMS = {
     "cyclonedx": CardForm(".cdx.json", _as_cyclonedx),
     "html": CardForm(".html", _as_html),
-    "json": CardForm(".json", _as_json),
+    "json": CardForm(".json", _as_own_document),
 }  # by what `--as` says; the first whose suffix a file has is meant
 
 
