@@ -7,6 +7,7 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 
 import pytest
@@ -22,6 +23,7 @@ from hypothesis import strategies as st
 
 from mlnb.care.envelopes import message_signed
 from mlnb.care.model_signatures import model_statement, public_pem, read_curve_key, signed_folder
+from mlnb.store import crash_points
 from mlnb.store.errors import IntegrityError, UsageError
 from mlnb.store.new_folders import is_same_folder, write_folder
 
@@ -150,3 +152,17 @@ def test_folder_that_fails_half_way_leaves_nothing(tmp_path):
     with pytest.raises(IntegrityError):
         write_folder(tmp_path / "out", {"a": b"1", "../b": b"2"})
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("point", ["begun:1", "half:2", "flushed:2", "kept:3"])
+def test_folder_of_a_process_that_is_killed_is_not_there_and_is_made_by_the_next(tmp_path, point):
+    out, files = tmp_path / "out", {"a": b"1", "b/c": b"2", "d": b"3"}
+    child = os.fork()
+    if child == 0:
+        crash_points.visits.clear()
+        os.environ["MLNB_CRASH"] = f"file.{point}"
+        write_folder(out, files)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    assert not out.exists()
+    assert write_folder(out, files)

@@ -39,6 +39,7 @@ from mlnb.models.mlflow_folders import MadeFrom, mlflow_files
 from mlnb.models.onnx_models import convert_model, exact_onnx, onnx_scores
 from mlnb.store.artifacts import put_value
 from mlnb.store.errors import UsageError
+from mlnb.store.input_columns import InputColumn
 from mlnb.store.model_settings import model_declared
 from mlnb.store.new_folders import write_folder
 from mlnb.store.objects import open_store
@@ -47,7 +48,14 @@ from mlnb.store.versions import ModelVersion
 pytestmark = pytest.mark.slow
 
 N_ROWS, N_SENT = 400, 60
-SUMS = ("array", "filled", "hostile", "vote", "words")  # whose last bit follows where rows lie in memory
+SUMS = (
+    "array",
+    "filled",
+    "hostile",
+    "unknown",
+    "vote",
+    "words",
+)  # whose last bit follows where rows lie in memory
 HOSTILE = [
     "a: b",
     "- x\n!!python/object:os.system",
@@ -91,6 +99,7 @@ def kinds():
     coded = make_column_transformer(
         (OneHotEncoder(handle_unknown="ignore"), ["shop"]), remainder="passthrough"
     )
+    coded_levels = rows.assign(code=pd.Categorical(np.arange(N_ROWS) % 7))
     boosted = HistGradientBoostingClassifier(max_iter=20, random_state=0)
     line = make_pipeline(StandardScaler(), LogisticRegression())
     return {
@@ -104,19 +113,24 @@ def kinds():
             rows.assign(holes=holes["holes"]),
         ),
         "array": (LogisticRegression(max_iter=999), rows),
+        "unknown": (LogisticRegression(max_iter=999), rows),
+        "codes": (
+            HistGradientBoostingClassifier(max_iter=9, categorical_features="from_dtype"),
+            coded_levels,
+        ),
         "words": (LogisticRegression(max_iter=999), rows),
     }
 
 
 def as_sent(rows):
     "Rows as a caller sends them: text for levels, floats for whole numbers that may be missing."
-    kinds = {name: str(rows[name].dtype) for name in rows}
+    kinds = {name: str(rows[name].dtype) for name in rows if name != "code"}
     sent = {
         name: {"category": "str", "Int64": "float64"}[kind]
         for name, kind in kinds.items()
         if kind in ("category", "Int64")
     }
-    return rows.astype(sent)
+    return rows.astype(sent | ({"code": "int64"} if "code" in rows else {}))
 
 
 def write_model(store, root, name, model, rows, is_fraud):
@@ -128,6 +142,8 @@ def write_model(store, root, name, model, rows, is_fraud):
     declared = model_declared({"artifact": "shop/model", "gate": "gate"})
     version = ModelVersion(model="shop", number=7, output=put_value(store, model), declared=declared, **about)
     inputs = [column_learnt(rows[one], one) for one in rows]
+    if name == "unknown":
+        inputs = [InputColumn(one) for one in rows]
     write_folder(root / name, mlflow_files(store, version, inputs))
     first = rows.head(N_SENT)
     scores = model.predict_proba(takes[:N_SENT])[:, 1].tolist()

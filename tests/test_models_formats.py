@@ -16,7 +16,7 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 
 from mlnb.care.burial import bury, new_tombstone
 from mlnb.care.signing import make_key
-from mlnb.care.vouched import signer
+from mlnb.care.vouched import sign_file, signer
 from mlnb.history.provenance import BuiltBy, dependencies_used, provenance_of
 from mlnb.models.mlflow_folders import code_files, example_value, mlflow_files, mlflow_type
 from mlnb.models.onnx_models import compared_rows, split_values
@@ -63,6 +63,7 @@ def shop(tmp_path, monkeypatch):
     store = open_store(tmp_path / "store")
     version = register_version(store, version_of(store)).version
     say_of_version(store, learnt_statement(version, INPUTS))
+    commit(store, made_record(outputs={"model": version.output}, notebook=put(store, b"{}")))
     return tmp_path, store, version
 
 
@@ -180,7 +181,6 @@ REFUSED = {
         ["get", "shop@1", "--as", "slsa", "--out", "o", "--sign-with", "k"],
         "leave `--sign-with` out",
     ),
-    "no record": (["get", "shop@1", "--as", "slsa", "--out", "o"], "has no result here"),
     "no run": (["get", "latest", "--as", "slsa", "--out", "o"], "there is no run"),
 }
 
@@ -191,6 +191,20 @@ def test_what_cannot_be_written_is_refused_with_what_to_type(shop, kind):
     code, _, said = asked(shop[0], *words)
     assert (code, mend in said) == (2, True), said
     assert not (shop[0] / "o").exists()
+
+
+def test_version_that_nobody_vouches_for_is_refused_where_somebody_must(shop):
+    root, store, _ = shop
+    (root / "settings.ini").write_text(
+        SETTINGS.replace("store = store", "store = store\nrequire_signed = true")
+    )
+    make_key(store)
+    plain, formed = asked(root, "get", "shop@1", "--out", "o"), asked(root, *MLFLOW)
+    assert plain[0] == formed[0] != 0 and "nobody signed it" in formed[2]
+    for path in (*store.root.glob("records/*/*/*.json"), *store.root.glob("versions/*/*.json")):
+        sign_file(store, path)  # as the mend does
+    code, _, said = asked(root, *MLFLOW)
+    assert code == 0, said
 
 
 def test_taken_place_is_refused_and_left_as_it_is(shop):
@@ -217,6 +231,11 @@ def test_model_without_probabilities_and_value_that_is_no_model_are_refused(shop
         store, version_of(store, LinearRegression().fit(ROWS, [0, 1, 2, 3]), key="c" * 64)
     ).version
     say_of_version(store, learnt_statement(plain, INPUTS))
+    unmade = register_version(
+        store, version_of(store, LogisticRegression(C=2.0).fit(ROWS, [0, 0, 1, 1]), key="d" * 64)
+    )
+    code, _, said = asked(root, "get", unmade.version.written, "--as", "slsa", "--out", "o")
+    assert code == 2 and "has no result here" in said
     for one in (read_version(store, "shop", number), plain):
         commit(store, made_record(key=one.key, outputs={"model": one.output}, notebook=put(store, b"{}")))
     for one, why in ((number, "not a model of scikit-learn"), (plain.number, "gives no probabilities")):
@@ -297,7 +316,6 @@ def test_provenance_of_a_version_is_that_of_its_records_and_needs_ones_own_signa
     root, store, _ = shop
     words = ["get", "shop@1", "--as", "slsa", "--out", "made.jsonl"]
     record = made_record(outputs={"model": put_value(store, LINE)}, notebook=put(store, b"{}"))
-    commit(store, record)
     code, _, said = asked(root, *words)
     assert code == 2 and "there is no key to sign with" in said and "`mlnb audit init`" in said
     make_key(store)  # the mend

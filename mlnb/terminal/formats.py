@@ -63,7 +63,7 @@ class WantedForm(NamedTuple):
         is_folder = (self.out or "").endswith(("/", os.sep)) or self.place.is_dir()
         return self.place / name if is_folder else self.place
 
-# %% ../../nbs/terminal/125_formats.ipynb #28ac4bd8
+# %% ../../nbs/terminal/125_formats.ipynb #87a85107
 class WrittenForm(JsonStruct, frozen=True, kw_only=True):
     "What was written for others."
 
@@ -80,13 +80,14 @@ class WrittenForm(JsonStruct, frozen=True, kw_only=True):
 def check_command(
     signature: Path,  # of a model
     model: Path,  # that it is of, a file or a folder
+    key: str,  # file of the key that signed
 ) -> str:  # two commands in one sentence
     "How others check a signature."
     words = f"model_signing verify key {quote(str(model))} --public_key key.pub"
-    made = "`openssl pkey -in KEY -pubout -out key.pub` makes the public key from yours"
+    made = f"`openssl pkey -in {quote(key)} -pubout -out key.pub` makes the public key from yours"
     return f"`{words} --signature {quote(str(signature))}` checks it; {made}"
 
-# %% ../../nbs/terminal/125_formats.ipynb #5b8a70bb
+# %% ../../nbs/terminal/125_formats.ipynb #55eee651
 def usable_version(
     project: Any,  # whose models are meant
     store: Any,  # with its versions
@@ -94,9 +95,11 @@ def usable_version(
 ) -> "ModelVersion":  # raises `UsageError` for one that is revoked
     "A version that others may be given."
     from mlnb.care.approvals import why_not_usable
+    from mlnb.flow.meaning import find_artifact
     from mlnb.history.models import version_named
 
     version = version_named(store, project, name)
+    find_artifact(store, project, version.written, version.profile)  # refused where `mlnb get` refuses it
     if version.output.codec != "estimator":
         said = f"{version.written} is a {version.output.type}, not a model of scikit-learn"
         raise UsageError(said, f"`mlnb get {version.written} --out FILE` writes it as it is kept")
@@ -125,7 +128,7 @@ def signing_key(
 
     return read_curve_key(Path(wanted.key)) if wanted.key else None
 
-# %% ../../nbs/terminal/125_formats.ipynb #3af335c5
+# %% ../../nbs/terminal/125_formats.ipynb #be52c22f
 def _as_mlflow(project: Any, store: Any, wanted: WantedForm) -> WrittenForm:
     "Write an MLflow model."
     from mlnb.care.model_signatures import SIGNATURE_FILE, signed_folder
@@ -145,10 +148,10 @@ def _as_mlflow(project: Any, store: Any, wanted: WantedForm) -> WrittenForm:
         version=version.written,
         digest=version.digest,
         signature=str(signature) if key else UNSET,
-        said=(check_command(signature, wanted.place),) if key else (),
+        said=(check_command(signature, wanted.place, wanted.key),) if wanted.key else (),
     )
 
-# %% ../../nbs/terminal/125_formats.ipynb #d200f5c3
+# %% ../../nbs/terminal/125_formats.ipynb #ef8f4be7
 def _write_file(out: Path, data: bytes) -> bool:
     "Write a file; False when it was there, the same."
     from mlnb.store.disk import read_plain, write_durably
@@ -181,7 +184,7 @@ def _as_onnx(project: Any, store: Any, wanted: WantedForm) -> WrittenForm:
         version=version.written,
         digest=version.digest,
         signature=str(signature) if key else UNSET,
-        said=(said, check_command(signature, out)) if key else (said,),
+        said=(said, check_command(signature, out, wanted.key)) if wanted.key else (said,),
     )
 
 # %% ../../nbs/terminal/125_formats.ipynb #7b8ccdf6

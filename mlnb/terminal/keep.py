@@ -343,7 +343,9 @@ def read_all(
 
 @verb("keep", "get", "mlnb get fraud/evaluation --out evaluation.json")
 def answer_get(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="[PIPELINE/]NAME[@REF]")],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="[PIPELINE/]NAME[@REF]; with --as MODEL@N or a run.")
+    ],
     out: OutFile = None,
     profile: Profile = None,
     form: FormOption = None,
