@@ -4555,6 +4555,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                'mlnb/models/tree_import.py'),
                                          'mlnb.models.tree_import._over_inputs': ( 'models/tree_import.html#_over_inputs',
                                                                                    'mlnb/models/tree_import.py'),
+                                         'mlnb.models.tree_import._refuse_columns_beyond': ( 'models/tree_import.html#_refuse_columns_beyond',
+                                                                                             'mlnb/models/tree_import.py'),
                                          'mlnb.models.tree_import._with_all_trees': ( 'models/tree_import.html#_with_all_trees',
                                                                                       'mlnb/models/tree_import.py'),
                                          'mlnb.models.tree_import.tree_import': ( 'models/tree_import.html#tree_import',

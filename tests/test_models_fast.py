@@ -37,13 +37,16 @@ from sklearn.tree import DecisionTreeClassifier
 from mlnb.models.alerts import is_alert
 from mlnb.models.fast import scorer
 from mlnb.models.fast_versions import fast_of_version
+from mlnb.models.input_schema import inputs_of_version
 from mlnb.models.scoring import EDGE, FEW_ROWS, Scorer, on_edge, one_thread
 from mlnb.models.training import InputError
-from mlnb.models.tree_import import tree_import
+from mlnb.models.tree_import import NotTreesError, tree_import
 from mlnb.store.artifacts import put_value
 from mlnb.store.derived_objects import derived_files
 from mlnb.store.model_settings import model_declared
-from mlnb.store.objects import open_store
+from mlnb.store.objects import open_store, path_of, put
+from mlnb.store.record import Record
+from mlnb.store.records import commit
 from mlnb.store.versions import ModelVersion
 
 
@@ -91,6 +94,14 @@ def test_early_stopping_has_as_many_trees_as_were_made():
     model = GradientBoostingClassifier(n_estimators=500, n_iter_no_change=1, max_depth=1).fit(rows, labels)
     model.n_estimators = 10_000
     assert tree_import(model).model.num_tree == len(model.estimators_)
+
+
+def test_trees_that_ask_for_more_than_a_row_has_are_refused():
+    rows, labels = money(1, 60)
+    forest = RandomForestClassifier(2, random_state=0).fit(rows, labels)
+    forest.n_features_in_ = 1
+    with pytest.raises(NotTreesError, match="more than its 1 inputs"):
+        tree_import(forest)
 
 
 def test_levels_are_words_and_a_new_one_is_missing():
@@ -279,7 +290,9 @@ import json, sys
 from pathlib import Path
 from mlnb.models.fast_versions import fast_of_version
 from mlnb.store.derived_objects import derived_files
-from mlnb.store.objects import open_store
+from mlnb.store.objects import open_store, path_of, put
+from mlnb.store.record import Record
+from mlnb.store.records import commit
 from mlnb.store.versions import ModelVersion
 store = open_store(sys.argv[1])
 found = fast_of_version(store, ModelVersion.from_dict(json.loads(sys.argv[2])))
@@ -347,6 +360,44 @@ def test_store_that_cannot_be_written_scores_all_the_same(tmp_path, monkeypatch)
     found = fast_of_version(store, version)
     assert isinstance(found.scorer, Scorer) and found.way.how == "treelite"
     assert "is not kept" in found.notes[0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_other_boosters_are_exact_or_fall_back(n_classes):
+    from lightgbm import LGBMClassifier
+
+    rows, labels = money(12, n_classes=n_classes, missing=True)
+    model = LGBMClassifier(n_estimators=8, verbosity=-1, n_jobs=1)
+    found = scorer(model.fit(rows, labels), rows)
+    assert found.how == "treelite"
+    compare(found, model, rows[:40])
+    shops = rows.assign(shop=pd.Categorical(np.array(["a", "b", "c"])[np.arange(len(rows)) % 3]))
+    found = scorer(model.fit(shops, labels), shops)
+    assert "numbers the categories of pandas" in found.why
+    xgboost = pytest.importorskip("xgboost")
+    found = scorer(xgboost.XGBClassifier(n_estimators=4, n_jobs=1).fit(rows, labels), rows)
+    assert "XGBClassifier cannot be taken over" in found.why
+    compare(found, found.model, rows[:20])
+
+
+@pytest.mark.slow
+def test_version_whose_data_is_gone_is_compared_on_rows_of_its_schema(tmp_path):
+    rows, labels = money(13)
+    store = open_store(tmp_path / "store")
+    table = put_value(store, rows.assign(fraud=labels))
+    version = version_of(store, FAST["histogram"](0).fit(rows, labels))
+    about = {"stage": version.stage, "key": version.key, "run": version.run, "notebook": put(store, b"{}")}
+    made = {"outputs": {"model": version.output}, "inputs": {"features": table}}
+    commit(store, Record(pipeline="shop", **about, **made))
+    with_data = fast_of_version(store, version)
+    assert len(inputs_of_version(store, version)) == 3
+    path_of(store, table.digest).unlink()
+    for path in derived_files(store.root):
+        path.unlink()
+    without = fast_of_version(store, version)
+    assert (without.way.how, without.notes) == (with_data.way.how, ())
+    assert without.way.trees == with_data.way.trees
 
 
 @pytest.mark.slow

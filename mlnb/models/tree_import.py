@@ -42,7 +42,7 @@ class ImportedTrees(NamedTuple):
     scale: float  # by which margins are multiplied before
     n_classes: int  # whose probabilities come out, 2 or more
 
-# %% ../../nbs/models/210_tree_import.ipynb #425b1e54
+# %% ../../nbs/models/210_tree_import.ipynb #fbf085ad
 _Link = Literal["mean", "logistic", "softmax"]
 
 
@@ -127,6 +127,15 @@ _IMPORTERS: dict[str, Callable[[Any], ImportedTrees]] = {
 }
 
 
+def _refuse_columns_beyond(found: ImportedTrees, kind: str) -> None:
+    "Stop at trees that ask for a column which no row has: compiled code would read on behind it."
+    for number in range(found.model.num_tree):
+        columns = found.model.get_tree_accessor(number).get_field("split_index")
+        if columns.max() >= len(found.order):
+            said = f"the trees of the {kind} ask for more than its {len(found.order)} inputs"
+            raise NotTreesError(said, "fit it again: it was changed since")
+
+
 def tree_import(
     estimator: Any,  # fitted, a member of `unwrapped`
 ) -> ImportedTrees:  # with their rule for rows; raises `NotTreesError`
@@ -137,7 +146,9 @@ def tree_import(
     if len(estimator.classes_) < 2:
         raise NotTreesError(f"the {kind} knows a single class", "train it on rows of two classes or more")
     try:
-        return importer(estimator)
+        found = importer(estimator)
+        _refuse_columns_beyond(found, kind)
+        return found
     except NotTreesError:
         raise
     except Exception as error:  # whatever treelite says of it
