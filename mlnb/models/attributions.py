@@ -115,12 +115,12 @@ def _with_names(found: UnwrappedModel, rows: Any) -> Any:
 
     return rows if hasattr(rows, "iloc") else pd.DataFrame(rows, columns=list(found.names))
 
-# %% ../../nbs/models/248_attributions.ipynb #1d732ff7
+# %% ../../nbs/models/248_attributions.ipynb #6b60978f
 _SAME_SCORE = 1e-9  # largest difference of scores in double precision
 _GIVE_OWN = "give the scores that this model gave these rows, or leave `scores` out"
 
 
-def _added(base: np.ndarray, parts: np.ndarray) -> np.ndarray:
+def _summed_up(base: np.ndarray, parts: np.ndarray) -> np.ndarray:
     "What parts add up to, in the order of the inputs, so that equal rows give equal sums."
     return base + np.add.accumulate(parts, axis=1)[:, -1]
 
@@ -153,7 +153,7 @@ def _log_mean(logarithms: list[np.ndarray], weights: list[float]) -> np.ndarray:
     "Logarithms of weighted means of what some logarithms are of."
     return np.logaddexp.reduce([np.log(w) + one for w, one in zip(weights, logarithms, strict=True)])
 
-# %% ../../nbs/models/248_attributions.ipynb #2f3be58a
+# %% ../../nbs/models/248_attributions.ipynb #617c9e63
 _ROWS_AT_ONCE = 2_000  # rows between which others have their turn
 
 
@@ -206,7 +206,7 @@ class Explainer:
     def _block(self, member: _ReadyMember, given: Any, n_threads: int) -> Divided:
         "What a member says of some rows, checked; it is said once more, in the order of the inputs."
         divided = member.divide(given, len(self.names), n_threads)
-        total = _added(divided.base, divided.parts)
+        total = _summed_up(divided.base, divided.parts)
         _require_sums(divided, total, member.way.tolerance)
         return divided._replace(said=total)
 
