@@ -151,17 +151,22 @@ Modules:
 - `mlnb.kernel.terminal_line`: What a line shows after it was written over
 - `mlnb.kernel.values_by_hand`: A parameter that a run would refuse says so where it is typed
 - `mlnb.kernel.way`: What a run does when the kernel server goes away, so that no stage waits for one that nobody starts
+- `mlnb.models.alerts`: A score meets a threshold: one rule, the same for every way of computing the score
 - `mlnb.models.attributions`: What each input contributed to the score of one row, so that it adds up
 - `mlnb.models.bootstrap`: How sure the mean over several test weeks is, when the same units come back every week
 - `mlnb.models.bounds`: From draws to what a figure is at least, at a level that was chosen beforehand
 - `mlnb.models.calibration`: Are scores probabilities, where one row in a hundred is positive?
 - `mlnb.models.capacity`: What is a model worth to a team that can look into so many cases a day?
 - `mlnb.models.column_origins`: Which input of a model does each column behind its transformers come from?
+- `mlnb.models.columnwise`: Scaling and filling of numbers, as scikit-learn does it and without what it does around it
 - `mlnb.models.fairness`: Does a model treat groups alike? A verdict on a table of labels, predictions and groups
+- `mlnb.models.fast`: A scorer that is equal to `predict_proba`, or that is `predict_proba`
+- `mlnb.models.fast_versions`: The scorer of a registered version: compared once, on what it learnt from, and remembered
 - `mlnb.models.group_comparison`: A table and the meaning of its columns become figures of each group that is large enough
 - `mlnb.models.group_gaps`: One figure of several groups becomes intervals, a widest gap and a verdict on it
 - `mlnb.models.group_metrics`: Selection rate, error rates, precision, base rate, ROC AUC and calibration of each group, and of each draw
 - `mlnb.models.groups`: Rows fall into groups, and what is known of each row becomes one of nine cells
+- `mlnb.models.hard_rows`: Rows on which two ways of scoring would differ, if they did anywhere
 - `mlnb.models.input_schema`: The columns that a version of a model learnt from, as they were in its training data
 - `mlnb.models.label_origin`: Do labels tell what happened, or what the champion let happen?
 - `mlnb.models.learnt_inputs`: What a model has seen: which days are new to it, and are its columns as they were in training?
@@ -169,6 +174,7 @@ Modules:
 - `mlnb.models.metrics`: How good is a model that looks for rare cases, and how sure can we be of that figure?
 - `mlnb.models.non_inferiority`: Is a challenger surely not worse than the champion by more than a margin, in every figure that counts?
 - `mlnb.models.predictions`: What was scored, by which model, in which run: written down before anybody knows the answer
+- `mlnb.models.scoring`: A few rows scored without what scikit-learn does around them, and many rows by `predict_proba`
 - `mlnb.models.simultaneous`: How sure the figures of many groups are, all at once, and how sure the widest gap between them
 - `mlnb.models.support`: How many positives, and of how many units, must a window hold before it may judge a model?
 - `mlnb.models.threshold`: From which score on an alert is worth its cost, in money
@@ -307,6 +313,7 @@ Modules:
 - `mlnb.store.codecs`: Turn a value into bytes by its type, so that equal values give equal bytes and come back equal
 - `mlnb.store.crash_points`: Named places at which a process can be made to die, and the promise that holds whichever it is
 - `mlnb.store.derivation`: Which records were made from which: by who made what was read, not by equal bytes
+- `mlnb.store.derived_objects`: What follows from a model and can be found out again: kept here, verified before it is read, never shared
 - `mlnb.store.descriptions`: What a record says of a value, without the value
 - `mlnb.store.digests`: Name a value by its content, so that equal content has one name and changed content another
 - `mlnb.store.disk`: Write a file so that it is whole or not there at all, whatever happens meanwhile
@@ -381,6 +388,7 @@ Modules:
 - `mlnb.terminal.collection`: Free the space of what nobody needs any more
 - `mlnb.terminal.erasure`: What was made from a value, and may all of it go
 - `mlnb.terminal.fairness_check`: `fairness`: does a model treat groups alike? asked of any file of decisions
+- `mlnb.terminal.fast_ways`: How a version is scored, for the verbs that promote and show versions
 - `mlnb.terminal.frame`: A verb answers; how the answer is shown, printed and ended is the same for all of them
 - `mlnb.terminal.keep`: List and take out what runs have made
 - `mlnb.terminal.model_inputs`: What a version learnt from, for the verbs that show and compare versions

@@ -21,6 +21,7 @@ from mlnb.models.input_schema import MOST_LEVELS_TOLD, inputs_of_version, learn_
 from mlnb.sharing.pull import pull
 from mlnb.sharing.push import push
 from mlnb.store.artifacts import put_frames, put_value
+from mlnb.store.derived_objects import FastWay, compared_with, derived_files, keep_derived
 from mlnb.store.descriptions import Parts
 from mlnb.store.documents import read_document
 from mlnb.store.errors import IntegrityError, UsageError
@@ -236,8 +237,11 @@ def test_what_was_learnt_is_verified_pushed_and_pulled_as_every_statement_is(tmp
     trust(theirs, "mine", make_key(mine))
     version = registered(mine, shop(mine))
     inputs = inputs_of_version(mine, version, signer(mine, "version"))
+    keep_derived(mine, FastWay(digest=version.digest, made_with=compared_with(), how="treelite"))
     push(mine, url)
     assert pull(theirs, url).refused == [] and inputs_said(theirs, version) == inputs
+    assert not [path for path in (tmp_path / "remote").rglob("*") if "derived" in path.name]
+    assert (len(derived_files(mine.root)), derived_files(theirs.root)) == (1, [])
     (path,) = statement_files(theirs.root)
     assert verify_store(theirs).clean
     path.chmod(0o600)

@@ -200,6 +200,7 @@ def test_evaluation_of_the_forest_is_far_better_than_chance(value):
 
 def test_threshold_was_chosen_on_the_week_before_training_and_judged_on_the_test(value):
     from mlnb.fraud.split import split
+    from mlnb.models.alerts import is_alert
     from mlnb.models.training import scores
 
     chosen, evaluation, test = (
@@ -208,10 +209,10 @@ def test_threshold_was_chosen_on_the_week_before_training_and_judged_on_the_test
         split(value("fraud/features")).test,
     )
     assert (chosen["days"], chosen["alert_cost"], chosen["most_alerts"]) == ([7, 13], 5.0, None)
-    is_alert = scores(value("fraud/model"), test) >= chosen["score"]
-    saved = (test["TX_AMOUNT"] * test["TX_FRAUD"])[is_alert].sum() - 5.0 * is_alert.sum()
+    alert = is_alert(scores(value("fraud/model"), test), chosen["score"])
+    saved = (test["TX_AMOUNT"] * test["TX_FRAUD"])[alert].sum() - 5.0 * alert.sum()
     assert [evaluation["alerts_per_day"], evaluation["saved_per_day"]] == pytest.approx(
-        [is_alert.sum() / 7, saved / 7]
+        [alert.sum() / 7, saved / 7]
     )
 
 

@@ -6,6 +6,8 @@ import pytest
 from mlnb.flow.aliases import digest_named
 from mlnb.history.champion import champion_now, former_champions
 from mlnb.history.promotion import contest, promote_version
+from mlnb.store.derived_objects import FastWay, derived_files
+from mlnb.store.documents import read_document
 from mlnb.store.errors import IntegrityError, LockedError
 from mlnb.store.objects import path_of
 from mlnb.store.settings import find_project, project_store
@@ -87,6 +89,8 @@ def test_a_gate_lets_in_what_passes_and_keeps_out_what_does_not(project, mlnb, p
     code, said = promote("demo")
     assert (code, said["state"], said["against"], said["tries"]) == (0, "promoted", None, 1)
     assert [one["name"] for one in said["checks"]] == ["c"] and (project.root / said["page"]).is_file()
+    [compared] = derived_files(project.root / ".mlnb")
+    assert "LogisticRegression cannot be taken over" in read_document(compared, FastWay).why
     assert promote("demo") == (0, promote("demo")[1]) and promote("demo")[1]["state"] == "unchanged"
 
     assert candidate(project, mlnb, 0.5) == 2

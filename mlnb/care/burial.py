@@ -32,7 +32,9 @@ def copies_of(
 ) -> list[Path]:  # files that are there
     "Every file of the store that holds, or held, an object's content."
     own = path_of(store, digest).relative_to(store.root)
-    patterns = (f"trash/**/{digest}*", f"quarantine/**/{digest}*", f"overlay/*/{own}")
+    derived = f"derived/*/{digest}.*"  # what follows from it goes with it
+    aside = (f"trash/**/{digest}*", f"quarantine/**/{digest}*")
+    patterns = (*aside, f"overlay/*/{own}", derived, f"overlay/*/{derived}")
     found = [store.root / own, *(path for pattern in patterns for path in found_below(store.root, pattern))]
     return [path for path in found if path.is_file()]
 

@@ -20,6 +20,7 @@ from typing import NamedTuple
 from msgspec import field
 
 from ..store.border import Document, JsonStruct
+from ..store.derived_objects import DERIVED_PLACE, FastWay, derived_place
 from ..store.disk import found_below, read_plain
 from ..store.documents import MOST_STORED, document_in, has_utf8_place, is_sealed, is_sound, read_document
 from ..store.errors import IntegrityError, StoreError
@@ -185,7 +186,11 @@ def naming_damage(
         raise
 
 # %% ../../nbs/care/030_concerned.ipynb #d2b8d2b6
-_PLACED_KINDS: dict[str, type[Document]] = {"refs": RefMove, "records": Record}  # by folder; else of a run
+_PLACED_KINDS: dict[str, type[Document]] = {
+    "refs": RefMove,
+    "records": Record,
+    "derived": FastWay,
+}  # by folder; else of a run
 
 
 def _in_store(root: Path, path: Path) -> str:
@@ -201,7 +206,7 @@ def _kind_at(place: str) -> type[Document]:
 
 _PLACE = re.compile(
     r"records/[^/]+/[^/]+/[0-9a-f]{64}(\.json|\.[0-9a-f]{12}\.evidence)|runs/[^/]+/run\.json|refs/.+/[0-9]{8}\.json"
-    rf"|{VERSION_PLACE}|{STATEMENT_PLACE}"
+    rf"|{VERSION_PLACE}|{STATEMENT_PLACE}|{DERIVED_PLACE}"
 )
 
 
@@ -218,6 +223,8 @@ def _home_of(place: str, document: Document) -> str:
         return statement_place(document)
     if isinstance(document, ModelVersion):
         return version_place(document.model, document.number)
+    if isinstance(document, FastWay):
+        return derived_place(document.digest, document.made_with)
     return f"runs/{document.run}/run.json" if isinstance(document, RunDocument) else place
 
 
@@ -283,6 +290,8 @@ def document_about(
         return About(["/".join(rest[:-1])])
     if folder == "versions" and _is_place(relative.as_posix()):
         return About([f"{rest[0]}@{int(relative.name[:6])}"])
+    if folder == "derived" and _is_place(relative.as_posix()):
+        return About([f"{rest[0]} way of model {relative.name[:12]}"])
     if folder != "records" or len(rest) != 3:
         return About()
     pipeline, stage, _ = rest

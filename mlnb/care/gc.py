@@ -39,6 +39,7 @@ from mlnb.care.roots import (
 from .verify import object_files, temporaries
 from ..store.border import JsonStruct
 from ..store.crash_points import reach
+from ..store.derived_objects import derived_files
 from mlnb.store.disk import (
     disk_errors,
     flush_folder,
@@ -81,12 +82,13 @@ def _object_sizes(root: Path, reachable: Reachable) -> Iterator[tuple[str, int]]
 def out_of_reach(
     store: Store,  # whose files are listed
     reachable: Reachable,  # what a look found
-) -> Sizes:  # runs, then records, then objects: the order in which they go
+) -> Sizes:  # runs, records, what is derived, objects: as they go
     "List what nothing leads to."
     runs = [f"runs/{path.name}" for path in sorted(found_below(store.root / "runs", "*"))]
     names = [f"records/{name}" for name in record_names(store.root / "records")]
     records = [name for name in names if (store.root / name).is_file()]
-    lost = [path for path in (*runs, *records) if not reachable.has(path)]
+    derived = [path.relative_to(store.root).as_posix() for path in derived_files(store.root)]
+    lost = [path for path in (*runs, *records, *derived) if not reachable.has(path)]
     return {path: disk_size(store.root / path) for path in lost} | dict(_object_sizes(store.root, reachable))
 
 # %% ../../nbs/care/160_gc.ipynb #85a76bf2
@@ -234,6 +236,7 @@ LISTED = {
     "locks": 1,
     "quarantine": 1,
     "runs": 2,
+    "derived": 2,
     "objects": 2,
     "tombstones": 2,
     "records": 3,

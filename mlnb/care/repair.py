@@ -29,6 +29,7 @@ from .concerned import StageKey, StageResult, is_misplaced, is_readable, object_
 from .verify import Damage
 from .vouched import signer
 from ..store.border import JsonStruct
+from ..store.derived_objects import drop_derived
 from ..store.digests import sha256, sha256_file
 from ..store.disk import disk_errors, found_below, is_present, make_folder, write_durably
 from ..store.documents import read_json, sealed
@@ -350,6 +351,7 @@ _REPAIRS: dict[str, Callable[[Store, Path], Outcome | None]] = {
     "runs/": repair_run,
     "refs/": repair_ref,
     "versions/": repair_misplaced,
+    "derived/": drop_derived,
 }  # by folder, in this order
 
 
@@ -435,8 +437,7 @@ def repair_store(
     repaired, lost = [], []
     rerun: dict[StageKey, StageResult] = {}
     for damage in damaged:
-        is_odd = damage.kind == "tree"  # whoever has it has the same
-        content = None if is_odd else _content(fetchers, damage.digest)
+        content = None if damage.kind == "tree" else _content(fetchers, damage.digest)  # a tree is the same
         if content is not None:
             repaired.append(put(store, content))
         elif damage.stages:

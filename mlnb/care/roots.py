@@ -91,6 +91,8 @@ class Reachable(Struct):
         folder, _, rest = relative.partition("/")
         if folder == "objects":
             return rest.rpartition("/")[2] in self.digests
+        if folder == "derived":
+            return rest.rpartition("/")[2][:64] in self.digests
         return rest in self.records if folder == "records" else rest.partition("/")[0] in self.runs
 
 # %% ../../nbs/care/150_roots.ipynb #9946c57f

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
+from .alerts import decided_scores, is_alert
 from .bootstrap import Figures
 from .metrics import MetricError, checked
 from ..store.errors import UsageError
@@ -37,9 +38,9 @@ def worked_cases(
     work: CaseWork,  # threshold and room
 ) -> np.ndarray:  # whether each row belongs to a case that is worked on
     "Find the rows of cases for which there is room."
-    rows = pd.DataFrame({"day": np.asarray(days), "unit": np.asarray(units), "score": np.asarray(scores)})
+    rows = pd.DataFrame({"day": np.asarray(days), "unit": np.asarray(units), "score": decided_scores(scores)})
     highest = rows.groupby(["day", "unit"])["score"].max()
-    cases = highest[highest >= work.threshold].reset_index()
+    cases = highest[is_alert(highest, work.threshold)].reset_index()
     cases = cases.sort_values(["day", "score", "unit"], ascending=[True, False, True])
     worked = cases[cases.groupby("day").cumcount() < work.cases_a_day]
     known = pd.MultiIndex.from_frame(worked[["day", "unit"]])
@@ -75,7 +76,7 @@ def money_sums(
     _require_money(amounts, work)
     units = np.unique(names, return_inverse=True)[1]
     is_worked = worked_cases(scores, units, days, work)
-    declined = is_worked & (scores >= work.threshold)
+    declined = is_worked & is_alert(scores, work.threshold)
     worked = pd.DataFrame({"day": days, "unit": units, "label": labels})[is_worked]
     cases = worked.groupby(["day", "unit"])["label"].max().reset_index()
     n_units = int(units.max()) + 1

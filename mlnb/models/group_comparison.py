@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from .alerts import is_alert
 from .group_gaps import OF_SCORES, JudgedFigure, Span, judged_figure, spans_of
 from mlnb.models.group_metrics import (
     DrawnFigure,
@@ -64,7 +65,7 @@ def _predictions_of_scores(scores: np.ndarray, columns: FairnessColumns) -> np.n
             said, f"say from which score on a row is positive, for example `--threshold {half:g}`"
         )
     threshold = 0.5 if columns.threshold is None else columns.threshold
-    return np.where(np.isnan(scores), NOT_KNOWN, scores >= threshold).astype(np.int8)
+    return np.where(np.isnan(scores), NOT_KNOWN, is_alert(scores, threshold)).astype(np.int8)
 
 
 def are_probabilities(

@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from .alerts import decided_scores, is_alert
 from ..store.gate_checks import GateCheck, gate_check
 from ..store.shown_text import counted
 from ..store.verdict import Verdict
@@ -34,7 +35,7 @@ class LabelledRows(NamedTuple):
         "Rows that the champion stops, unless they are let through by lot."
         if self.champion is None:
             return np.zeros(len(self.labels), dtype=bool)
-        return self.champion >= self.threshold
+        return is_alert(self.champion, self.threshold)
 
 
 def counted_rows(
@@ -55,7 +56,7 @@ SURE_CHANCE = 0.001  # below it the data contradict what is said of them
 
 def _just_below(champion: np.ndarray, stopped: np.ndarray) -> np.ndarray:
     "As many rows as would be stopped, with the next lower scores."
-    order = np.argsort(-champion, kind="stable")
+    order = np.argsort(-decided_scores(champion), kind="stable")
     n_stopped = int(stopped.sum())
     below = np.zeros(len(champion), dtype=bool)
     below[order[n_stopped : 2 * n_stopped]] = True

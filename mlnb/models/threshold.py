@@ -14,6 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from .alerts import decided_scores
 from .metrics import MetricError
 from ..store.errors import UsageError
 
@@ -31,8 +32,9 @@ def savings(
     _require_amounts(scores, labels, amounts)
     if n_days < 1 or cost < 0:
         raise UsageError(f"{n_days} days and {cost} an alert", "give at least 1 day and a cost of 0 or more")
+    scores = decided_scores(scores)
     order, losses = np.argsort(-scores, kind="stable"), amounts * labels
-    tried = np.unique(scores if thresholds is None else np.asarray(thresholds, dtype=float))[::-1]
+    tried = np.unique(scores if thresholds is None else decided_scores(thresholds))[::-1]
     n_alerts = np.searchsorted(-scores[order], -tried, side="right")
     stopped, found = (np.append(0, np.cumsum(v[order]))[n_alerts] for v in (losses, labels))
     saved, lost = stopped - cost * n_alerts, losses.sum()

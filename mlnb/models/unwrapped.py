@@ -88,13 +88,13 @@ def _members(model: Any, before: _Before, weight: float) -> _Found:
     else:
         yield ModelMember(before, model, weight)
 
-# %% ../../nbs/models/200_unwrapped.ipynb #40e4b423
+# %% ../../nbs/models/200_unwrapped.ipynb #a2e75b42
 _NOT_FITTED = "fit it with scikit-learn, on rows with one label each, and ask again"
 
 
-def _first_known(parts: list[Any], name: str) -> Any:
-    "What the first of several says that says anything."
-    found = (getattr(part, name, None) for part in parts)
+def _n_inputs(*parts: Any) -> int | None:
+    "How many inputs the first of several takes that says so."
+    found = (getattr(part, "n_features_in_", None) for part in parts)
     return next((one for one in found if one is not None), None)
 
 
@@ -117,8 +117,8 @@ def unwrapped(
         if not hasattr(member.estimator, "predict_proba"):
             said = f"the {type(member.estimator).__name__} has no probabilities"
             raise UsageError(said, "calibrate it (`CalibratedClassifierCV`), or take a classifier that has")
-    first = [model, *(*members[0].before, members[0].estimator)[:1]]
-    names, n_inputs = _first_known(first, "feature_names_in_"), _first_known(first, "n_features_in_")
+    first = (*members[0].before, members[0].estimator)[0]  # a vote keeps names of an earlier fit
+    names, n_inputs = getattr(first, "feature_names_in_", None), _n_inputs(first, model)
     if n_inputs is None:
         raise UsageError(f"the {type(model).__name__} does not say how many inputs it takes", _NOT_FITTED)
     named = None if names is None else tuple(str(name) for name in names)

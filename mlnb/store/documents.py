@@ -25,12 +25,12 @@ from .disk import OddFileError, read_plain
 from .errors import IntegrityError, StoreError
 
 # %% ../../nbs/store/120_documents.ipynb #cb4d1bf2
-FOLDERS = ("records", "refs", "runs", "versions")  # of the store, that hold sealed documents
+FOLDERS = ("records", "refs", "runs", "versions", "derived")  # of the store, that hold sealed documents
 
 
-_FOLDER_MARKS = tuple(f"/{name}/" for name in FOLDERS if name != "versions")
+_FOLDER_MARKS = tuple(f"/{name}/" for name in FOLDERS if name not in ("versions", "derived"))
 _OF_VERSION = re.compile(
-    r"/versions/[^/]+/[0-9]{6}(?:\.[0-9a-f]{16})?\.json\Z"
+    r"/versions/[^/]+/[0-9]{6}(?:\.[0-9a-f]{16})?\.json\Z|/derived/[^/]+/[0-9a-f]{64}\.[0-9a-f]{16}\.json\Z"
 )  # a pipeline may be called so
 
 

@@ -19,12 +19,14 @@ import typer
 
 from ..store.errors import UsageError
 from .audit_entries import writer_of_log
+from .fast_ways import fast_text, known_fast_way
 from .frame import Answer, Json, Version, give, keys_counted, open_project, sub_verbs, verb
 from .model_inputs import KnownInputs, input_rows, known_inputs, schema_lines, versions_apart
 from .output import complaint, show_lines, show_table
 
 if TYPE_CHECKING:
     from mlnb.history.models import DecisionRow, Differing, RegisteredRow, VersionDiff
+    from mlnb.store.derived_objects import FastWay
     from mlnb.store.versions import ModelVersion
 
 # %% ../../nbs/terminal/220_model_verbs.ipynb #1f375b74
@@ -121,7 +123,9 @@ def gate_text(
     return f"{said.says} {said.at_utc[:16]} by {said.by}, run {said.run or '–'}{': ' if why else ''}{why}"
 
 
-def _show_version(version: "ModelVersion", one: "RegisteredRow", known: KnownInputs) -> None:
+def _show_version(
+    version: "ModelVersion", one: "RegisteredRow", known: KnownInputs, way: "FastWay | None"
+) -> None:
     "Say of a version what people ask first."
     declared = version.declared
     commit = f"{version.commit or 'not known'}{' (files differed)' if version.is_dirty else ''}"
@@ -146,6 +150,7 @@ def _show_version(version: "ModelVersion", one: "RegisteredRow", known: KnownInp
         *([f"parameter {name}", str(value)] for name, value in version.parameters.items()),
         *([f"data {name}", digest[:12]] for name, digest in {**version.inputs, **version.sources}.items()),
         *input_rows(known),
+        ["scored fast", fast_text(way)],
     ]
     show_table(["field", "value"], rows, "")
 
@@ -161,9 +166,11 @@ def answer_model_show(version: Version) -> Answer:
     one = next(row for row in rows if row.version == found.number)
     known = known_inputs(project, store, found)
     inputs = None if known.columns is None else [column.as_dict() for column in known.columns]
+    way = known_fast_way(store, found)
     document = {"model": found.model, **one.as_dict(), "about": found.as_dict(), "inputs": inputs}
+    document["fast"] = None if way is None else way.as_dict()
     notes = (known.why_not,) if known.why_not else ()
-    return Answer(document, lambda: _show_version(found, one, known), known.exit_code, notes)
+    return Answer(document, lambda: _show_version(found, one, known, way), known.exit_code, notes)
 
 # %% ../../nbs/terminal/220_model_verbs.ipynb #8f27afe5
 _DIFF_PARTS = ("metrics", "parameters", "data", "code", "packages", "declared")

@@ -19,7 +19,9 @@ from msgspec.structs import replace
 from ..store.errors import MlnbError, UsageError
 from ..store.run_entries import RunDocument
 from ..store.shown_text import counted
+from ..store.versions import read_version
 from .audit_entries import note_publication, writer_of_log
+from .fast_ways import fast_notes
 from .frame import Answer, Json, Profile, keys_counted, open_project, verb
 from .model_inputs import known_inputs, refuse_unserved
 from .output import show_lines, show_table
@@ -277,7 +279,9 @@ def _promotion_answer(
     has_run = any(entry.state in ("committed", "failed") for entry in document.stages)
     faults = _published(project, store, profile) if has_run else (NOT_PUBLISHED,)
     found = replace(found, page=_gate_page(project, document.pipeline, found.run))
-    return Answer(found.as_dict(), lambda: show_promotion(found), code, (*notes, *faults))
+    version = read_version(store, found.model, found.version) if found.state == "promoted" else None
+    slow = fast_notes(project, store, version) if version else ()
+    return Answer(found.as_dict(), lambda: show_promotion(found), code, (*notes, *faults, *slow))
 
 # %% ../../nbs/terminal/240_promote.ipynb #e829767f
 def _foretold(contest: "Contest", plan: "Plan", opened: tuple, document: RunDocument) -> Answer:
