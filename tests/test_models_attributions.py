@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import xgboost
+from all_subsets import shapley
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import make_column_transformer
 from sklearn.decomposition import PCA
@@ -43,6 +44,7 @@ from sklearn.tree import DecisionTreeClassifier, ExtraTreeClassifier
 from threadpoolctl import threadpool_limits
 
 from mlnb.models.attributions import Attributions, explainer
+from mlnb.models.training import InputError
 from mlnb.models.tree_text import ExplanationError
 
 rng = np.random.default_rng(7)
@@ -288,6 +290,14 @@ def test_rows_come_as_a_frame_an_array_or_a_list():
     assert explainer(nameless).explain(ROWS).names == ("x0", "x1", "x2", "x3")
 
 
+def test_transformers_that_work_in_place_change_no_rows():
+    rows = ROWS.to_numpy(dtype=float)
+    model = make_pipeline(StandardScaler(copy=False), RandomForestClassifier(**SMALL))
+    why = explainer(model.fit(rows.copy(), LABELS)).explain(rows)
+    assert rows.tobytes() == ROWS.to_numpy(dtype=float).tobytes()
+    require_additive(model, rows.copy(), why)
+
+
 @pytest.mark.slow
 def test_rows_come_as_a_frame_of_polars():
     polars = pytest.importorskip("polars")
@@ -413,7 +423,7 @@ def test_rows_and_scores_of_another_model_are_refused():
             why.explain(ROWS, scores)
         assert "leave `scores` out" in refused.value.mend
     for rows in (ROWS[:0], ROWS.iloc[0].to_numpy(), ROWS.to_numpy()[:, :2], ROWS.drop(columns="hour")):
-        with pytest.raises(ExplanationError, match="give"):
+        with pytest.raises((ExplanationError, InputError), match=r"give|pass a list|compute them"):
             why.explain(rows)
     boosted = GradientBoostingClassifier(**SMALL).fit(ROWS, LABELS)
     with pytest.raises(ExplanationError, match="missing value"):
@@ -485,3 +495,84 @@ def test_battery_of_random_estimators_on_money_holes_and_several_classes(seed):
         elif why.scale == "log-odds":
             given = 1 / (1 + np.exp(-(why.explained - why.gap)))
             np.testing.assert_allclose(given, score, rtol=0, atol=1e-5 if digits > 1e-9 else 1e-9)
+
+
+def expected_by_arrays(nodes: dict, at: int, row: np.ndarray, known: frozenset[int]) -> float:
+    "What one of scikit-learn's trees says where only some inputs are known, by its own arrays."
+    left, right = int(nodes["left"][at]), int(nodes["right"][at])
+    if nodes["is_leaf"][at]:
+        return float(nodes["value"][at])
+    split = int(nodes["input"][at])
+    if split not in known:
+        shares = [nodes["n"][child] / nodes["n"][at] for child in (left, right)]
+        said = [expected_by_arrays(nodes, child, row, known) for child in (left, right)]
+        return shares[0] * said[0] + shares[1] * said[1]
+    value = row[split]
+    goes_left = nodes["missing_left"][at] if np.isnan(value) else nodes["goes_left"](at, value)
+    return expected_by_arrays(nodes, left if goes_left else right, row, known)
+
+
+def arrays_of_tree(tree: object) -> dict:
+    "Of a tree of a forest, which compares 32 bits."
+    return {
+        "left": tree.children_left,
+        "right": tree.children_right,
+        "is_leaf": tree.children_left < 0,
+        "input": tree.feature,
+        "n": tree.n_node_samples,
+        "value": tree.value[:, 0, 1],
+        "missing_left": tree.missing_go_to_left,
+        "goes_left": lambda at, value: float(np.float32(value)) <= tree.threshold[at],
+    }
+
+
+def arrays_of_histogram(predictor: object) -> dict:
+    "Of a tree of histogram boosting whose categories are bits."
+    nodes, bits = predictor.nodes, predictor.raw_left_cat_bitsets
+
+    def goes_left(at: int, value: float) -> bool:
+        if not nodes["is_categorical"][at]:
+            return value <= nodes["num_threshold"][at]
+        words = bits[nodes["bitset_idx"][at]]
+        return bool(int(words[int(value) // 32]) >> (int(value) % 32) & 1)
+
+    names = {"left": "left", "right": "right", "is_leaf": "is_leaf", "input": "feature_idx", "n": "count"}
+    found = {name: nodes[own] for name, own in names.items()}
+    return found | {
+        "value": nodes["value"],
+        "missing_left": nodes["missing_go_to_left"],
+        "goes_left": goes_left,
+    }
+
+
+def require_by_definition(
+    trees: list[dict], weight: float, start: float, seen: np.ndarray, why: Attributions
+) -> None:
+    "Contributions to rows, and these as the trees see them, their columns in the order of the contributions."
+    for row, values, base in zip(seen, why.values, why.base, strict=True):
+
+        def value(known: frozenset[int], row: np.ndarray = row) -> float:
+            return start + weight * sum(expected_by_arrays(tree, 0, row, known) for tree in trees)
+
+        np.testing.assert_allclose(values, shapley(value, seen.shape[1]), rtol=0, atol=1e-12)
+        np.testing.assert_allclose(base, value(frozenset()), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("seed", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in range(1, 40))])
+def test_contributions_equal_those_by_definition_from_scikit_learns_own_arrays(seed):
+    draw = np.random.default_rng(seed)
+    money = np.round(draw.exponential(20, size=(120, 3)), 2)
+    money[draw.random(money.shape) < 0.15] = np.nan
+    labels = draw.integers(0, 2, 120)
+    forest = RandomForestClassifier(3, max_depth=4, random_state=seed).fit(money, labels)
+    by_arrays = [arrays_of_tree(one.tree_) for one in forest.estimators_]
+    require_by_definition(by_arrays, 1 / 3, 0.0, money[:6], explainer(forest).explain(money[:6]))
+    shops = np.column_stack([money[:, :2], draw.integers(0, 40, 120) % 7])
+    shops[draw.random(120) < 0.2, 2] = np.nan
+    options = {"max_iter": 3, "max_leaf_nodes": 6, "min_samples_leaf": 4}
+    boosted = HistGradientBoostingClassifier(**options, categorical_features=[2]).fit(shops, labels)
+    boosted_by_arrays = [arrays_of_histogram(one[0]) for one in boosted._predictors]
+    why = explainer(boosted).explain(shops[:6])
+    category_first = why._replace(values=why.values[:, [2, 0, 1]])
+    start, seen = float(boosted._baseline_prediction[0, 0]), boosted._preprocess_X(shops[:6], reset=False)
+    require_by_definition(boosted_by_arrays, 1.0, start, seen, category_first)
