@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import xgboost
+from all_subsets import shapley
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import make_column_transformer
 from sklearn.decomposition import PCA
@@ -40,6 +41,7 @@ from sklearn.preprocessing import (
     TargetEncoder,
 )
 from sklearn.tree import DecisionTreeClassifier, ExtraTreeClassifier
+from threadpoolctl import threadpool_limits
 
 from mlnb.models.attributions import Attributions, explainer
 from mlnb.models.tree_text import ExplanationError
@@ -62,6 +64,24 @@ KINDS = LABELS + (ROWS.hour.to_numpy() > 16) * 1
 SMALL = {"n_estimators": 5, "random_state": 0}
 HIST = {"max_iter": 5, "random_state": 0, "min_samples_leaf": 5}
 LGBM = {"n_estimators": 5, "verbose": -1, "n_jobs": 1, "min_child_samples": 5}
+
+
+QUICK = {
+    *("tree", "forest, missing", "boosted, exponential", "histograms, categories", "xgboost"),
+    *("lightgbm, categories", "filled in", "levels", "vote of boosted", "vote of forests"),
+    *("vote", "components", "calibrated", "two scales", "no model at all"),
+}
+
+
+def quick_first(names: dict) -> list:
+    "All names, those that are not in `QUICK` as slow tests."
+    return [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in names]
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    with threadpool_limits(1):
+        yield
 
 
 def vote(*members: object, **options: object) -> VotingClassifier:
@@ -175,7 +195,7 @@ def require_additive(
     np.testing.assert_allclose(why.explained - why.gap, own, rtol=digits, atol=digits)
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", quick_first(MODELS))
 def test_contributions_of_every_kind_add_up_to_the_models_own_score(name, capfd):
     model, rows = MODELS[name]()
     model.fit(rows, LABELS)
@@ -201,7 +221,7 @@ CLASSES = {
 }
 
 
-@pytest.mark.parametrize("name", CLASSES)
+@pytest.mark.parametrize("name", quick_first(CLASSES))
 def test_each_of_three_classes_is_explained_alone(name):
     model, rows = CLASSES[name]()
     labels = [0, 1, 2] if name == "xgboost" else ["fine", "odd", "stolen"]
@@ -234,25 +254,17 @@ def test_the_base_is_the_mean_over_the_training_rows(name):
     np.testing.assert_allclose(why.base, why.explained.mean(), rtol=0, atol=1e-12)
 
 
-def test_equal_rows_get_equal_bytes_in_any_company_order_and_number_of_threads():
-    for name in (
-        "forest",
-        "histograms, categories",
-        "vote of boosted",
-        "xgboost",
-        "levels",
-        "levels, sparse",
-    ):
-        model, rows = MODELS[name]()
-        why = explainer(model.fit(rows, LABELS))
-        whole = why.explain(rows)
-        order = np.random.default_rng(1).permutation(N)
-        turned = why.explain(rows.iloc[order], n_threads=2)
-        some = [why.explain(rows.iloc[n : n + 1]) for n in range(0, N, 60)]
-        for part in ("values", "base", "explained"):
-            assert getattr(turned, part).tobytes() == getattr(whole, part)[order].tobytes(), (name, part)
-            alone = np.concatenate([getattr(one, part) for one in some])
-            assert alone.tobytes() == getattr(whole, part)[::60].tobytes(), (name, part)
+@pytest.mark.parametrize("name", quick_first(MODELS))
+def test_equal_rows_get_equal_bytes_in_any_company_order_and_number_of_threads(name):
+    model, rows = MODELS[name]()
+    why, scores = explainer(model.fit(rows, LABELS)), model.predict_proba(rows)[:, 1]
+    whole, order = why.explain(rows, scores), np.random.default_rng(1).permutation(N)
+    turned = why.explain(rows.iloc[order], scores[order], n_threads=2)
+    some = [why.explain(rows.iloc[n : n + 1], scores[n : n + 1]) for n in range(0, N, 60)]
+    for part in ("values", "base", "explained"):
+        assert getattr(turned, part).tobytes() == getattr(whole, part)[order].tobytes(), part
+        alone = np.concatenate([getattr(one, part) for one in some])
+        assert alone.tobytes() == getattr(whole, part)[::60].tobytes(), part
 
 
 def test_money_between_two_floats_and_levels_never_seen_are_explained_as_they_are_scored():
@@ -267,15 +279,30 @@ def test_money_between_two_floats_and_levels_never_seen_are_explained_as_they_ar
     require_additive(histograms, holes, explainer(histograms).explain(holes))
 
 
-def test_rows_come_as_a_frame_an_array_a_list_or_polars():
-    polars = pytest.importorskip("polars")
+def test_rows_come_as_a_frame_an_array_or_a_list():
     model = make_pipeline(StandardScaler(), RandomForestClassifier(**SMALL)).fit(ROWS, LABELS)
     wanted = explainer(model).explain(ROWS).values
     extra = ROWS.assign(more="text")[["more", *reversed(ROWS.columns)]]
-    for rows in (extra, ROWS.to_numpy(), ROWS.to_numpy().tolist(), polars.from_pandas(ROWS)):
+    for rows in (extra, ROWS.to_numpy(), ROWS.to_numpy().tolist()):
         assert explainer(model).explain(rows).values.tobytes() == wanted.tobytes()
     nameless = RandomForestClassifier(**SMALL).fit(ROWS.to_numpy(), LABELS)
     assert explainer(nameless).explain(ROWS).names == ("x0", "x1", "x2", "x3")
+
+
+def test_transformers_that_work_in_place_change_no_rows():
+    rows = ROWS.to_numpy(dtype=float)
+    model = make_pipeline(StandardScaler(copy=False), RandomForestClassifier(**SMALL))
+    why = explainer(model.fit(rows.copy(), LABELS)).explain(rows)
+    assert rows.tobytes() == ROWS.to_numpy(dtype=float).tobytes()
+    require_additive(model, rows.copy(), why)
+
+
+@pytest.mark.slow
+def test_rows_come_as_a_frame_of_polars():
+    polars = pytest.importorskip("polars")
+    model = RandomForestClassifier(**SMALL).fit(ROWS, LABELS)
+    why = explainer(model)
+    assert why.explain(polars.from_pandas(ROWS)).values.tobytes() == why.explain(ROWS).values.tobytes()
 
 
 def test_a_linear_model_is_explained_against_a_background():
@@ -373,7 +400,7 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize("name", REFUSED)
+@pytest.mark.parametrize("name", quick_first(REFUSED))
 def test_what_is_not_explained_says_what_can_be_done_and_that_works(name, capfd):
     model, rows, mend, followed = REFUSED[name]
     model.fit(rows, LABELS)
@@ -402,3 +429,149 @@ def test_rows_and_scores_of_another_model_are_refused():
         explainer(boosted).explain(HOLES, scores=np.zeros(N))
     with pytest.raises(ExplanationError, match="no class 7"):
         explainer(boosted, of_class=7)
+
+
+def random_model(draw: np.random.Generator, n_classes: int) -> object:
+    "An estimator of any explained kind, its parameters drawn."
+    seed, n = int(draw.integers(1000)), int(draw.integers(1, 12))
+    depth = draw.choice(np.array([None, 1, 3, 8], dtype=object))
+    grown = {"n_estimators": n, "max_depth": depth, "random_state": seed}
+    weight = draw.choice(np.array([None, "balanced"], dtype=object))
+    kinds = [
+        DecisionTreeClassifier(max_depth=depth, class_weight=weight, random_state=seed),
+        RandomForestClassifier(class_weight=weight, bootstrap=bool(seed % 2), **grown),
+        ExtraTreesClassifier(class_weight=weight, bootstrap=bool(seed % 2), **grown),
+        GradientBoostingClassifier(subsample=draw.choice([0.5, 1.0]), **grown | {"max_depth": depth or 4}),
+        HistGradientBoostingClassifier(
+            max_iter=n, max_depth=depth, min_samples_leaf=3, class_weight=weight, random_state=seed
+        ),
+        lightgbm.LGBMClassifier(**LGBM | {"n_estimators": n}, class_weight=weight, random_state=seed),
+        xgboost.XGBClassifier(n_estimators=n, n_jobs=1, max_depth=int(depth or 6)),
+        make_pipeline(StandardScaler(), LogisticRegression(C=10 ** draw.normal(), class_weight=weight)),
+    ]
+    if n_classes == 2 and draw.random() < 0.3:
+        kind = SAME_SCALE[int(draw.integers(len(SAME_SCALE)))]
+        return vote(*(kinds[k] for k in kind), weights=draw.uniform(0.1, 3, size=len(kind)).tolist())
+    chosen_one = kinds[int(draw.integers(len(kinds)))]
+    scaled = make_pipeline(
+        draw.choice(np.array([StandardScaler(), MinMaxScaler()], dtype=object)), chosen_one
+    )
+    return scaled if draw.random() < 0.3 else chosen_one
+
+
+SAME_SCALE = [(0, 1), (1, 2), (0, 1, 2), (3, 4), (4, 7), (3, 4, 7), (4, 5)]
+
+
+def takes_holes(model: object) -> bool:
+    "Whether all of a model's members know missing values."
+    names = ("GradientBoostingClassifier(", "LogisticRegression", "ExtraTrees")
+    return not any(name in repr(model).replace("HistGradientBoosting", "") for name in names)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(200))
+def test_battery_of_random_estimators_on_money_holes_and_several_classes(seed):
+    draw = np.random.default_rng(seed)
+    n, n_classes = int(draw.integers(30, 400)), int(draw.choice([2, 2, 3, 4]))
+    values = np.column_stack([draw.exponential(80, n).round(2), draw.normal(size=n), draw.integers(0, 6, n)])
+    rows = pd.DataFrame(values, columns=["amount", "risk", "shop"]).astype(
+        draw.choice(["float32", "float64"])
+    )
+    labels = (draw.random(n) * n_classes + (rows.amount > 100) * 0.7).astype(int).clip(0, n_classes - 1)
+    labels[:n_classes] = range(n_classes)
+    model = random_model(draw, n_classes)
+    if takes_holes(model):
+        rows = rows.astype("float64").mask(draw.random(rows.shape) < draw.choice([0, 0.2]))
+    model.fit(rows, labels)
+    is_rough = "XGB" in repr(model) or ("Logistic" in repr(model) and rows.dtypes.iloc[0] == "float32")
+    digits = 1e-4 if is_rough else 1e-9
+    for label in range(n_classes):
+        why = explainer(model, of_class=label).explain(rows)
+        np.testing.assert_allclose(why.base + why.values.sum(axis=1), why.explained, rtol=digits, atol=digits)
+        score = np.asarray(model.predict_proba(rows), dtype=float)[:, label]
+        if why.scale == "probability":
+            np.testing.assert_allclose(why.explained, score, rtol=0, atol=1e-9)
+        elif why.scale == "log-odds":
+            given = 1 / (1 + np.exp(-(why.explained - why.gap)))
+            np.testing.assert_allclose(given, score, rtol=0, atol=1e-5 if digits > 1e-9 else 1e-9)
+
+
+def expected_by_arrays(nodes: dict, at: int, row: np.ndarray, known: frozenset[int]) -> float:
+    "What one of scikit-learn's trees says where only some inputs are known, by its own arrays."
+    left, right = int(nodes["left"][at]), int(nodes["right"][at])
+    if nodes["is_leaf"][at]:
+        return float(nodes["value"][at])
+    split = int(nodes["input"][at])
+    if split not in known:
+        shares = [nodes["n"][child] / nodes["n"][at] for child in (left, right)]
+        said = [expected_by_arrays(nodes, child, row, known) for child in (left, right)]
+        return shares[0] * said[0] + shares[1] * said[1]
+    value = row[split]
+    goes_left = nodes["missing_left"][at] if np.isnan(value) else nodes["goes_left"](at, value)
+    return expected_by_arrays(nodes, left if goes_left else right, row, known)
+
+
+def arrays_of_tree(tree: object) -> dict:
+    "Of a tree of a forest, which compares 32 bits."
+    return {
+        "left": tree.children_left,
+        "right": tree.children_right,
+        "is_leaf": tree.children_left < 0,
+        "input": tree.feature,
+        "n": tree.n_node_samples,
+        "value": tree.value[:, 0, 1],
+        "missing_left": tree.missing_go_to_left,
+        "goes_left": lambda at, value: float(np.float32(value)) <= tree.threshold[at],
+    }
+
+
+def arrays_of_histogram(predictor: object) -> dict:
+    "Of a tree of histogram boosting whose categories are bits."
+    nodes, bits = predictor.nodes, predictor.raw_left_cat_bitsets
+
+    def goes_left(at: int, value: float) -> bool:
+        if not nodes["is_categorical"][at]:
+            return value <= nodes["num_threshold"][at]
+        words = bits[nodes["bitset_idx"][at]]
+        return bool(int(words[int(value) // 32]) >> (int(value) % 32) & 1)
+
+    names = {"left": "left", "right": "right", "is_leaf": "is_leaf", "input": "feature_idx", "n": "count"}
+    found = {name: nodes[own] for name, own in names.items()}
+    return found | {
+        "value": nodes["value"],
+        "missing_left": nodes["missing_go_to_left"],
+        "goes_left": goes_left,
+    }
+
+
+def require_by_definition(
+    trees: list[dict], weight: float, start: float, seen: np.ndarray, why: Attributions
+) -> None:
+    "Contributions to rows, and these as the trees see them, their columns in the order of the contributions."
+    for row, values, base in zip(seen, why.values, why.base, strict=True):
+
+        def value(known: frozenset[int], row: np.ndarray = row) -> float:
+            return start + weight * sum(expected_by_arrays(tree, 0, row, known) for tree in trees)
+
+        np.testing.assert_allclose(values, shapley(value, seen.shape[1]), rtol=0, atol=1e-12)
+        np.testing.assert_allclose(base, value(frozenset()), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("seed", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in range(1, 40))])
+def test_contributions_equal_those_by_definition_from_scikit_learns_own_arrays(seed):
+    draw = np.random.default_rng(seed)
+    money = np.round(draw.exponential(20, size=(120, 3)), 2)
+    money[draw.random(money.shape) < 0.15] = np.nan
+    labels = draw.integers(0, 2, 120)
+    forest = RandomForestClassifier(3, max_depth=4, random_state=seed).fit(money, labels)
+    by_arrays = [arrays_of_tree(one.tree_) for one in forest.estimators_]
+    require_by_definition(by_arrays, 1 / 3, 0.0, money[:6], explainer(forest).explain(money[:6]))
+    shops = np.column_stack([money[:, :2], draw.integers(0, 40, 120) % 7])
+    shops[draw.random(120) < 0.2, 2] = np.nan
+    options = {"max_iter": 3, "max_leaf_nodes": 6, "min_samples_leaf": 4}
+    boosted = HistGradientBoostingClassifier(**options, categorical_features=[2]).fit(shops, labels)
+    boosted_by_arrays = [arrays_of_histogram(one[0]) for one in boosted._predictors]
+    why = explainer(boosted).explain(shops[:6])
+    category_first = why._replace(values=why.values[:, [2, 0, 1]])
+    start, seen = float(boosted._baseline_prediction[0, 0]), boosted._preprocess_X(shops[:6], reset=False)
+    require_by_definition(boosted_by_arrays, 1.0, start, seen, category_first)

@@ -1,13 +1,12 @@
 """Trees of every form give LightGBM the same sums, and contributions equal to those over all subsets."""
 
 import math
-from collections.abc import Callable
-from itertools import combinations
 
 import lightgbm
 import numpy as np
 import pytest
 import treelite
+from all_subsets import shapley
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.ensemble import ExtraTreesClassifier, HistGradientBoostingClassifier, RandomForestClassifier
@@ -77,23 +76,6 @@ def expected(tree: tuple, row: tuple, known: frozenset[int]) -> float:
         return said[0] if goes_left(split, row[split[1]]) else said[1]
     shares = [n_rows(child) / n_rows(tree) for child in children]
     return shares[0] * said[0] + shares[1] * said[1]
-
-
-def shapley(value: Callable[[frozenset[int]], float], n_inputs: int) -> list[float]:
-    "Mean over all orders of the inputs, by its definition."
-    out = []
-    for number in range(n_inputs):
-        others = [n for n in range(n_inputs) if n != number]
-        terms = [
-            math.factorial(size)
-            * math.factorial(n_inputs - size - 1)
-            / math.factorial(n_inputs)
-            * (value(frozenset((*chosen, number))) - value(frozenset(chosen)))
-            for size in range(n_inputs)
-            for chosen in combinations(others, size)
-        ]
-        out.append(math.fsum(terms))
-    return out
 
 
 def add_tree(builder: ModelBuilder, tree: tuple) -> None:

@@ -30,7 +30,7 @@ class Attributions(NamedTuple):
     scale: Scale  # on which it says so
     gap: np.ndarray  # (rows,), `explained` less the score's log-odds; of a vote
 
-# %% ../../nbs/models/248_attributions.ipynb #15918897
+# %% ../../nbs/models/248_attributions.ipynb #5540b79a
 class _ReadyMember(NamedTuple):
     "One member of a model, ready to be explained."
 
@@ -48,14 +48,23 @@ class _ReadyMember(NamedTuple):
     def divide(self, rows: Any, n_inputs: int, n_threads: int) -> Divided:
         "What it says of rows, divided among the inputs."
         divided = self.way.divide(_passed(self.found, rows), n_threads)
-        parts = np.zeros((len(divided.base), n_inputs))
-        for column, origin in enumerate(self.origins):
-            parts[:, origin] += divided.parts[:, column]
+        parts = _by_input(divided.parts, self.origins, n_inputs)
         return divided._replace(parts=parts - self.centre, base=divided.base + np.sum(self.centre))
 
 
+def _by_input(parts: np.ndarray, origins: list[int], n_inputs: int) -> np.ndarray:
+    "Parts of columns, summed by the input that each comes from."
+    if origins == list(range(n_inputs)):
+        return parts
+    summed = np.zeros((len(parts), n_inputs))
+    for column, origin in enumerate(origins):
+        summed[:, origin] += parts[:, column]
+    return summed
+
+
 def _passed(found: ModelMember, rows: Any) -> Any:
-    "Rows behind a member's transformers, as its estimator gets them."
+    "Rows behind a member's transformers, as its estimator gets them; some work in place."
+    rows = rows.copy() if found.before else rows
     for transformer in found.before:
         rows = transformer.transform(_as_fitted(transformer, rows))
     rows = _as_fitted(found.estimator, rows)
@@ -73,12 +82,13 @@ def _ready_member(found: ModelMember, n_inputs: int, of_class: int) -> _ReadyMem
     origins = column_origins(found.before, n_inputs)
     return _ReadyMember(found, member_explainer(found.estimator, of_class), origins)
 
-# %% ../../nbs/models/248_attributions.ipynb #78d3b317
+# %% ../../nbs/models/248_attributions.ipynb #b7163447
 def _model_rows(found: UnwrappedModel, rows: Any) -> Any:
     "Rows as the model takes them: a frame if it knows names, else an array."
     given = rows.to_pandas() if hasattr(rows, "to_pandas") else rows
     if found.names is not None and hasattr(given, "columns"):
-        given = given[_own_columns(found.names, given.columns.to_list())]
+        held = given.columns.to_list()
+        given = given if held == list(found.names) else given[_own_columns(found.names, held)]
     shape = np.shape(given)
     if len(shape) != 2 or shape[1] != found.n_inputs or not shape[0]:
         said = f"rows of {found.n_inputs} inputs are explained, and these have the shape {shape}"
@@ -105,15 +115,20 @@ def _with_names(found: UnwrappedModel, rows: Any) -> Any:
 
     return rows if hasattr(rows, "iloc") else pd.DataFrame(rows, columns=list(found.names))
 
-# %% ../../nbs/models/248_attributions.ipynb #48b76f19
+# %% ../../nbs/models/248_attributions.ipynb #6b60978f
 _SAME_SCORE = 1e-9  # largest difference of scores in double precision
 _GIVE_OWN = "give the scores that this model gave these rows, or leave `scores` out"
 
 
-def _require_sums(divided: Divided, tolerance: float) -> None:
+def _summed_up(base: np.ndarray, parts: np.ndarray) -> np.ndarray:
+    "What parts add up to, in the order of the inputs, so that equal rows give equal sums."
+    return base + np.add.accumulate(parts, axis=1)[:, -1]
+
+
+def _require_sums(divided: Divided, total: np.ndarray, tolerance: float) -> None:
     "Stop at the first row whose parts do not add up."
     sizes = 1 + np.abs(divided.base) + np.abs(divided.parts).sum(axis=1)
-    apart = np.abs(divided.base + divided.parts.sum(axis=1) - divided.said)
+    apart = np.abs(total - divided.said)
     _require_close(
         apart,
         tolerance * sizes,
@@ -138,7 +153,7 @@ def _log_mean(logarithms: list[np.ndarray], weights: list[float]) -> np.ndarray:
     "Logarithms of weighted means of what some logarithms are of."
     return np.logaddexp.reduce([np.log(w) + one for w, one in zip(weights, logarithms, strict=True)])
 
-# %% ../../nbs/models/248_attributions.ipynb #e0799773
+# %% ../../nbs/models/248_attributions.ipynb #617c9e63
 _ROWS_AT_ONCE = 2_000  # rows between which others have their turn
 
 
@@ -161,7 +176,8 @@ class Explainer:
     ) -> Attributions:  # row by row; raises `ExplanationError`
         "Divide what the model says of each row among its inputs."
         given = _model_rows(self._found, rows)
-        each = [self._divided(member, given, n_threads) for member in self._members]
+        seen = self._seen(given)
+        each = [self._divided(member, seen, n_threads) for member in self._members]
         self._require_scores(given, scores, [one.said for one in each])
         weights = [member.found.weight for member in self._members]
         values, base, said = (
@@ -172,14 +188,27 @@ class Explainer:
             self.names, values, base, said, self.scale, self._gap([one.said for one in each], said)
         )
 
+    def _seen(self, given: Any) -> Any:
+        "Plain numbers without their names, if trees are all that sees them: they are quicker."
+        is_asked = any(one.found.before or one.way.is_linear for one in self._members)
+        if is_asked or self.scale == "margin" or not hasattr(given, "dtypes"):
+            return given
+        is_plain = all(isinstance(one, np.dtype) and one.kind in "fiu" for one in given.dtypes)
+        return given.to_numpy() if is_plain else given
+
     def _divided(self, member: _ReadyMember, given: Any, n_threads: int) -> Divided:
         "What a member says of all rows, checked."
         cut = given.iloc if hasattr(given, "iloc") else given
         starts = range(0, len(given), _ROWS_AT_ONCE)
-        blocks = [member.divide(cut[n : n + _ROWS_AT_ONCE], len(self.names), n_threads) for n in starts]
-        divided = Divided(*(np.concatenate(parts) for parts in zip(*blocks, strict=True)))
-        _require_sums(divided, member.way.tolerance)
-        return divided
+        blocks = [self._block(member, cut[n : n + _ROWS_AT_ONCE], n_threads) for n in starts]
+        return blocks[0] if len(blocks) == 1 else Divided(*map(np.concatenate, zip(*blocks, strict=True)))
+
+    def _block(self, member: _ReadyMember, given: Any, n_threads: int) -> Divided:
+        "What a member says of some rows, checked; it is said once more, in the order of the inputs."
+        divided = member.divide(given, len(self.names), n_threads)
+        total = _summed_up(divided.base, divided.parts)
+        _require_sums(divided, total, member.way.tolerance)
+        return divided._replace(said=total)
 
     def _require_scores(self, given: Any, scores: Any, said: list[np.ndarray]) -> None:
         "Stop where the score is another one than is explained."
@@ -193,7 +222,7 @@ class Explainer:
     def _own_scores(self, given: Any) -> np.ndarray:
         "What the model itself says, by scikit-learn."
         place = self._found.classes.index(self.of_class)
-        return np.asarray(self.model.predict_proba(given), dtype=float)[:, place]
+        return np.asarray(self.model.predict_proba(given.copy()), dtype=float)[:, place]
 
     def _told(self, said: list[np.ndarray]) -> np.ndarray:
         "The score that follows from what the members say."

@@ -132,7 +132,7 @@ def _read_trees(
         raise ExplanationError(said, "train the model with scikit-learn, LightGBM or XGBoost")
     return trees
 
-# %% ../../nbs/models/245_tree_text.ipynb #4aa53eae
+# %% ../../nbs/models/245_tree_text.ipynb #3bf77fb3
 class Marks(NamedTuple):
     "Where the splits of all trees divide the values of one input."
 
@@ -143,11 +143,11 @@ class Marks(NamedTuple):
     def codes(
         self,
         values: np.ndarray,  # of the input [float64], NaN where missing
-    ) -> np.ndarray:  # whole numbers [float64]; NaN for a missing number
-        "What LightGBM is given for values of this input."
+    ) -> np.ndarray:  # whole numbers; a missing number is above all
+        "Whole numbers for values of this input."
         below = self.values.searchsorted(values)
         if not self.is_category:
-            return np.where(np.isnan(values), np.nan, below)
+            return below
         others = len(self.values) + np.isnan(values)
         return np.where(np.isin(values, self.values), below, others)
 
@@ -166,7 +166,7 @@ def _marks(trees: Sequence[_Tree]) -> list[Marks]:
         marks.append(Marks(number, np.unique(np.concatenate([*own, kept])), bool(own)))
     return marks
 
-# %% ../../nbs/models/245_tree_text.ipynb #f23bda90
+# %% ../../nbs/models/245_tree_text.ipynb #312b59e3
 class TreeText(NamedTuple):
     "Trees that speak of one class, for LightGBM."
 
@@ -181,8 +181,11 @@ class TreeText(NamedTuple):
     ) -> np.ndarray:  # of the same shape [float64]
         "Rows as LightGBM is given them."
         coded = np.zeros((len(rows), self.n_inputs))
+        is_missing = np.isnan(rows)
         for marks in self.marks:
             coded[:, marks.input] = marks.codes(rows[:, marks.input])
+            is_missing[:, marks.input] &= not marks.is_category
+        coded[is_missing] = np.nan
         return coded
 
 
