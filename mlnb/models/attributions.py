@@ -47,7 +47,7 @@ class _ReadyMember(NamedTuple):
 
     def divide(self, rows: Any, n_inputs: int, n_threads: int) -> Divided:
         "What it says of rows, divided among the inputs."
-        divided = self.way.divide(_passed(self.found, rows), n_threads)
+        divided = self.way.divide(_behind_transformers(self.found, rows), n_threads)
         parts = _by_input(divided.parts, self.origins, n_inputs)
         return divided._replace(parts=parts - self.centre, base=divided.base + np.sum(self.centre))
 
@@ -62,7 +62,7 @@ def _by_input(parts: np.ndarray, origins: list[int], n_inputs: int) -> np.ndarra
     return summed
 
 
-def _passed(found: ModelMember, rows: Any) -> Any:
+def _behind_transformers(found: ModelMember, rows: Any) -> Any:
     "Rows behind a member's transformers, as its estimator gets them; some work in place."
     rows = rows.copy() if found.before else rows
     for transformer in found.before:
