@@ -211,7 +211,10 @@ _TRACE_WORDS = {
     "NB_TX": ("terminal_payments", "number of payments at this terminal {late}"),
     "NB_FRAUD": ("terminal_frauds", "number of frauds at this terminal {late}"),
     "NB_ORDINARY": ("terminal_frauds", "number of frauds with an ordinary amount at this terminal {late}"),
-    "SHARE_ORDINARY": ("terminal_frauds", "share of frauds with an ordinary amount at this terminal {late}"),
+    "SHARE_ORDINARY": (
+        "terminal_frauds",
+        "share of frauds with an ordinary amount among payments at this terminal {late}",
+    ),
 }
 
 
@@ -219,8 +222,11 @@ def _trace_text(what: str, n_days: int) -> FeatureText:
     "What a window of a terminal's past is."
     code, words = _TRACE_WORDS[what]
     said = words.replace("{late}", f"in {spoken_value(n_days, 'days')} up to a week ago")
-    unit = "share" if what == "SHARE_ORDINARY" else "count"
-    return FeatureText(f"TERMINAL_ID_{what}_{n_days}DAY_KNOWN", code, said, unit=unit)
+    name = f"TERMINAL_ID_{what}_{n_days}DAY_KNOWN"
+    if what == "SHARE_ORDINARY":
+        nothing = f"no {said.partition(' of ')[2]} are known"
+        return FeatureText(name, code, said, unit="share", empty=0.0, nothing=nothing)
+    return FeatureText(name, code, said, unit="count")
 
 
 _NO_FRAUD: dict[str, Any] = {"empty": -1.0, "nothing": "no such fraud at this terminal is known"}

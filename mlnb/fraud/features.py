@@ -103,7 +103,13 @@ def _window_texts(n_days: int) -> tuple[FeatureText, ...]:
             names[2], "terminal_payments", f"number of payments at this terminal {late}", unit="count"
         ),
         FeatureText(
-            names[3], "terminal_frauds", f"share of frauds at this terminal {late}", risk, unit="share"
+            names[3],
+            "terminal_frauds",
+            f"share of frauds at this terminal {late}",
+            risk,
+            unit="share",
+            empty=0.0,
+            nothing=f"no fraud is known at this terminal {late}",
         ),
     )
 
