@@ -13,13 +13,17 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from plain_records import commit, write_run
 from test_publish_models import GATE_KEY, GATE_RUN, HOSTILE, MODEL, RUN, Shop, check
 from test_publish_site import Links
 
+from mlnb.care.erase import erase
 from mlnb.care.signing import make_key
 from mlnb.care.vouched import keys_known, signer
-from mlnb.history.model_card import ALARMS, CardAsked, model_card
+from mlnb.history.graph import GraphEdge
+from mlnb.history.lineage import Lineage, LineageNode
+from mlnb.history.model_card import ALARMS, CardAsked, drawn_lineage, model_card
 from mlnb.history.model_events import model_histories
 from mlnb.publish.card_page import card_page
 from mlnb.publish.card_rows import ALARM_MARKS, STATUS_MARKS
@@ -192,6 +196,36 @@ def test_facts_stay_when_the_model_is_damaged_or_gone(shop):
     card = card_of(shop)
     assert card.alarms[0].kind == "damaged"
     assert card.digest == described.digest and described.digest in shop.html
+
+
+def test_what_became_of_training_data_is_said(shop):
+    make_key(shop.store)
+    described = {name: put_value(shop.store, {"rows": name}) for name in ("kept", "lost", "buried")}
+    digests = {name: one.digest for name, one in described.items()}
+    shop.register(1, profile="ci", inputs=digests, sources={"census": "f" * 64})
+    owner_writes(shop, "For tests.", inputs={name: one.as_dict() for name, one in described.items()})
+    path_of(shop.store, digests["lost"]).unlink()
+    erase(shop.store, digests["buried"], "asked for")
+    card = card_of(shop)
+    found = {one.name: (one.kind, one.state, one.digest) for one in card.training.data}
+    states = {"kept": "", "lost": "not here", "buried": "erased"}
+    assert {name: state for name, (_, state, _) in found.items() if name in states} == states
+    assert found["census"] == ("source", "", "f" * 64) and card.training.profile == "ci"
+    assert all(digest in shop.html for digest in digests.values())
+    data = [one for one in shop.bom["components"] if one["type"] == "data"]
+    assert {one["hashes"][0]["content"] for one in data} == {*digests.values(), "f" * 64}
+
+
+def test_picture_leaves_many_partitions_out_and_keeps_their_source():
+    stage = LineageNode("stage:a", "stage", "a", None)
+    source = LineageNode("source:s", "source", "s", "d" * 64)
+    parts = [LineageNode(f"partition:{n}", "partition", f"{n}.csv", "e" * 64) for n in range(13)]
+    module = LineageNode("module:m", "module", "m", None)
+    edges = [GraphEdge(one.id, source.id) for one in parts] + [GraphEdge(source.id, stage.id)]
+    whole = Lineage(name="s", direction="up", keys=0, nodes=[stage, source, module, *parts], edges=edges)
+    assert [one.kind for one in drawn_lineage(whole).nodes] == ["stage", "source"]
+    assert drawn_lineage(whole).edges == edges[-1:]
+    assert len(drawn_lineage(replace(whole, nodes=whole.nodes[:-1])).nodes) == 14
 
 
 # what the gate found, and the owner wrote
