@@ -42,7 +42,8 @@ from mlnb.store.version_statements import VersionStatement, learnt_statement, sa
 from mlnb.store.versions import ModelVersion, read_versions, version_place
 from mlnb.terminal.card import CARD_FORMS, card_files
 
-FORMATS_PYTHON = Path(os.environ.get("MLNB_FORMATS_PYTHON", "build/formats/bin/python")).absolute()
+ROOT = Path(__file__).resolve().parents[1]
+BESIDE_PYTHON = Path(os.environ.get("BESIDE_PYTHON", ROOT / "build/beside/bin/python"))
 SLICE = {"slice": "night", "n_rows": 900, "n_positive": 40, "metric": "roc_auc"}
 FIGURES = {"value": 0.8, "low": 0.7, "high": 0.9}
 CURVE = {"name": "amount", "at": [1.0, 10.0, 100.0], "score": [0.01, 0.2, 0.4]}
@@ -379,10 +380,8 @@ def test_ending_that_names_no_form_is_refused_and_the_mend_works(out):
 
 @pytest.mark.slow
 def test_bills_of_materials_are_accepted_by_their_own_tool(shop, tmp_path):
-    if not FORMATS_PYTHON.is_file():
-        pytest.skip(
-            "no environment with cyclonedx-python-lib[validation]: set MLNB_FORMATS_PYTHON to its python"
-        )
+    if not BESIDE_PYTHON.is_file():
+        pytest.skip("no environment with cyclonedx-python-lib[validation]: set BESIDE_PYTHON to its python")
     shop.declare(MODEL + "label = paid\nuse = <b>orders</b>\ngroups = region\n")
     made = {"environment": {"python": "3.11.7", "packages": {"A_b": "1+x", "a-b": "1+x", "none": None}}}
     shop.register(
@@ -393,8 +392,8 @@ def test_bills_of_materials_are_accepted_by_their_own_tool(shop, tmp_path):
     for n, card in enumerate(boms):
         files.append(tmp_path / f"{n}.cdx.json")
         files[-1].write_text(bom_text(card))
-    script = Path(__file__).resolve().parents[1] / "scripts/validate_bom.py"
-    done = subprocess.run([FORMATS_PYTHON, script, *files], capture_output=True, text=True, check=False)
+    script = ROOT / "scripts/validate_bom.py"
+    done = subprocess.run([BESIDE_PYTHON, script, *files], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
