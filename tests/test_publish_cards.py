@@ -46,8 +46,8 @@ ROOT = Path(__file__).resolve().parents[1]
 BESIDE_PYTHON = Path(os.environ.get("BESIDE_PYTHON", ROOT / "build/beside/bin/python"))
 SLICE = {"slice": "night", "n_rows": 900, "n_positive": 40, "metric": "roc_auc"}
 FIGURES = {"value": 0.8, "low": 0.7, "high": 0.9}
-CURVE = {"name": "amount", "at": [1.0, 10.0, 100.0], "score": [0.01, 0.2, 0.4]}
-IMPORTANCE = {"name": "amount", "value": 0.2, "low": 0.1, "high": 0.3}
+CURVE = {"name": "amount", "at": [1.0, 10.0, 100.0], "score": [0.01, 0.2, 0.4], "share": [0.5, 0.4, 0.0]}
+IMPORTANCE = {"name": "amount", "inputs": ["amount", "amount_7"], "value": 0.2, "low": 0.1, "high": None}
 EXPLANATION = {"metric": "average_precision", "n_rows": 900, "n_cards": 90, "importance": [IMPORTANCE]}
 EXPLANATION |= {"partial_dependence": [CURVE]}
 
@@ -241,7 +241,7 @@ def test_card_tells_what_the_gate_found(shop):
     assert not {"checks", "slices", "explanation"} & card.missing.keys()
     places = [shop.html.index(f"<bdi>{name}</bdi>") for name in ("day", "night", "noon")]
     assert places == sorted(places) and "too few to say" in shop.html
-    assert shop.html.count("<svg") == 4 and "amount" in shop.html
+    assert shop.html.count("<svg") == 4 and "amount, amount_7" in shop.html
     model = shop.bom["metadata"]["component"]["modelCard"]
     figures = model["quantitativeAnalysis"]["performanceMetrics"]
     assert {
