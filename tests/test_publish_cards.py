@@ -13,13 +13,17 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from plain_records import commit, write_run
 from test_publish_models import GATE_KEY, GATE_RUN, HOSTILE, MODEL, RUN, Shop, check
 from test_publish_site import Links
 
+from mlnb.care.erase import erase
 from mlnb.care.signing import make_key
 from mlnb.care.vouched import keys_known, signer
-from mlnb.history.model_card import ALARMS, CardAsked, model_card
+from mlnb.history.graph import GraphEdge
+from mlnb.history.lineage import Lineage, LineageNode
+from mlnb.history.model_card import ALARMS, CardAsked, drawn_lineage, model_card
 from mlnb.history.model_events import model_histories
 from mlnb.publish.card_page import card_page
 from mlnb.publish.card_rows import ALARM_MARKS, STATUS_MARKS
@@ -38,11 +42,12 @@ from mlnb.store.version_statements import VersionStatement, learnt_statement, sa
 from mlnb.store.versions import ModelVersion, read_versions, version_place
 from mlnb.terminal.card import CARD_FORMS, card_files
 
-FORMATS_PYTHON = Path(os.environ.get("MLNB_FORMATS_PYTHON", "build/formats/bin/python")).absolute()
+ROOT = Path(__file__).resolve().parents[1]
+BESIDE_PYTHON = Path(os.environ.get("BESIDE_PYTHON", ROOT / "build/beside/bin/python"))
 SLICE = {"slice": "night", "n_rows": 900, "n_positive": 40, "metric": "roc_auc"}
 FIGURES = {"value": 0.8, "low": 0.7, "high": 0.9}
-CURVE = {"name": "amount", "at": [1.0, 10.0, 100.0], "score": [0.01, 0.2, 0.4]}
-IMPORTANCE = {"name": "amount", "value": 0.2, "low": 0.1, "high": 0.3}
+CURVE = {"name": "amount", "at": [1.0, 10.0, 100.0], "score": [0.01, 0.2, 0.4], "share": [0.5, 0.4, 0.0]}
+IMPORTANCE = {"name": "amount", "inputs": ["amount", "amount_7"], "value": 0.2, "low": 0.1, "high": None}
 EXPLANATION = {"metric": "average_precision", "n_rows": 900, "n_cards": 90, "importance": [IMPORTANCE]}
 EXPLANATION |= {"partial_dependence": [CURVE]}
 
@@ -194,6 +199,36 @@ def test_facts_stay_when_the_model_is_damaged_or_gone(shop):
     assert card.digest == described.digest and described.digest in shop.html
 
 
+def test_what_became_of_training_data_is_said(shop):
+    make_key(shop.store)
+    described = {name: put_value(shop.store, {"rows": name}) for name in ("kept", "lost", "buried")}
+    digests = {name: one.digest for name, one in described.items()}
+    shop.register(1, profile="ci", inputs=digests, sources={"census": "f" * 64})
+    owner_writes(shop, "For tests.", inputs={name: one.as_dict() for name, one in described.items()})
+    path_of(shop.store, digests["lost"]).unlink()
+    erase(shop.store, digests["buried"], "asked for")
+    card = card_of(shop)
+    found = {one.name: (one.kind, one.state, one.digest) for one in card.training.data}
+    states = {"kept": "", "lost": "not here", "buried": "erased"}
+    assert {name: state for name, (_, state, _) in found.items() if name in states} == states
+    assert found["census"] == ("source", "", "f" * 64) and card.training.profile == "ci"
+    assert all(digest in shop.html for digest in digests.values())
+    data = [one for one in shop.bom["components"] if one["type"] == "data"]
+    assert {one["hashes"][0]["content"] for one in data} == {*digests.values(), "f" * 64}
+
+
+def test_picture_leaves_many_partitions_out_and_keeps_their_source():
+    stage = LineageNode("stage:a", "stage", "a", None)
+    source = LineageNode("source:s", "source", "s", "d" * 64)
+    parts = [LineageNode(f"partition:{n}", "partition", f"{n}.csv", "e" * 64) for n in range(13)]
+    module = LineageNode("module:m", "module", "m", None)
+    edges = [GraphEdge(one.id, source.id) for one in parts] + [GraphEdge(source.id, stage.id)]
+    whole = Lineage(name="s", direction="up", keys=0, nodes=[stage, source, module, *parts], edges=edges)
+    assert [one.kind for one in drawn_lineage(whole).nodes] == ["stage", "source"]
+    assert drawn_lineage(whole).edges == edges[-1:]
+    assert len(drawn_lineage(replace(whole, nodes=whole.nodes[:-1])).nodes) == 14
+
+
 # what the gate found, and the owner wrote
 
 
@@ -206,7 +241,7 @@ def test_card_tells_what_the_gate_found(shop):
     assert not {"checks", "slices", "explanation"} & card.missing.keys()
     places = [shop.html.index(f"<bdi>{name}</bdi>") for name in ("day", "night", "noon")]
     assert places == sorted(places) and "too few to say" in shop.html
-    assert shop.html.count("<svg") == 4 and "amount" in shop.html
+    assert shop.html.count("<svg") == 4 and "amount, amount_7" in shop.html
     model = shop.bom["metadata"]["component"]["modelCard"]
     figures = model["quantitativeAnalysis"]["performanceMetrics"]
     assert {
@@ -345,10 +380,8 @@ def test_ending_that_names_no_form_is_refused_and_the_mend_works(out):
 
 @pytest.mark.slow
 def test_bills_of_materials_are_accepted_by_their_own_tool(shop, tmp_path):
-    if not FORMATS_PYTHON.is_file():
-        pytest.skip(
-            "no environment with cyclonedx-python-lib[validation]: set MLNB_FORMATS_PYTHON to its python"
-        )
+    if not BESIDE_PYTHON.is_file():
+        pytest.skip("no environment with cyclonedx-python-lib[validation]: set BESIDE_PYTHON to its python")
     shop.declare(MODEL + "label = paid\nuse = <b>orders</b>\ngroups = region\n")
     made = {"environment": {"python": "3.11.7", "packages": {"A_b": "1+x", "a-b": "1+x", "none": None}}}
     shop.register(
@@ -359,8 +392,8 @@ def test_bills_of_materials_are_accepted_by_their_own_tool(shop, tmp_path):
     for n, card in enumerate(boms):
         files.append(tmp_path / f"{n}.cdx.json")
         files[-1].write_text(bom_text(card))
-    script = Path(__file__).resolve().parents[1] / "scripts/validate_bom.py"
-    done = subprocess.run([FORMATS_PYTHON, script, *files], capture_output=True, text=True, check=False)
+    script = ROOT / "scripts/validate_bom.py"
+    done = subprocess.run([BESIDE_PYTHON, script, *files], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 

@@ -50,6 +50,11 @@ FREE = {
         "InputColumn.type",
         "InputColumn.levels",
         "LearntFrom.inputs",
+        "SliceFigure.slice",
+        "InputImportance.name",
+        "InputImportance.inputs",
+        "PartialDependence.name",
+        "PartialDependence.at",
     ),  # of people and data
     *("Observations.python", "Observations.native", "ObservedParts.packages", "Record.actor"),
     *("MadeWith.python", "MadeWith.platform", "MadeWith.packages", "KeyInput.filename", "KeyParameter.type"),

@@ -7,7 +7,8 @@ What must be known before anything else are its *alarms*: a version that was rev
 
 # %% auto #0
 __all__ = ['ALARMS', 'NOT_JUDGED', 'Alarm', 'CardDecision', 'version_words', 'CardFairness', 'card_fairness', 'CardWord',
-           'EarlierVersion', 'CardInputs', 'inputs_told', 'ModelCard', 'card_alarms', 'CardAsked', 'model_card']
+           'EarlierVersion', 'drawn_lineage', 'CardInputs', 'inputs_told', 'ModelCard', 'card_alarms', 'CardAsked',
+           'model_card']
 
 # %% ../../nbs/history/240_model_card.ipynb #f80f52a5
 from collections.abc import Iterable, Iterator, Mapping
@@ -268,7 +269,9 @@ _MOST_PARTITIONS = 12  # that a picture has room for
 _DRAWN = ("stage", "artifact", *OF_SOURCES)  # kinds of nodes
 
 
-def _reduced(found: Lineage) -> Lineage:
+def drawn_lineage(
+    found: Lineage,  # of a model
+) -> Lineage:  # the same without code, packages and many partitions
     "The part of a lineage that people look at."
     kinds = [one.kind for one in found.nodes]
     many = "partition" if kinds.count("partition") > _MOST_PARTITIONS else ""
@@ -282,7 +285,7 @@ def _card_lineage(store: Store, project: Project, version: ModelVersion) -> tupl
     "Where a version came from, or why that cannot be told."
     try:
         named = f"{version.declared.artifact}@{version.digest}"
-        return _reduced(lineage_of(store, project, named, version.profile)), ""
+        return drawn_lineage(lineage_of(store, project, named, version.profile)), ""
     except MlnbError as error:
         return None, f"cannot be told: {error}"
 
