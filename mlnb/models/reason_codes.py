@@ -210,7 +210,7 @@ def reasons_of(
     return Reasons(why_not="", scores=reason_codes(found, rows, texts, limits))
 
 # %% ../../nbs/models/320_reason_codes.ipynb #e3054b9d
-_BAR = 10  # characters of a share of 1
+_BAR = 5  # characters of a share of 1
 
 
 def reason_table(
