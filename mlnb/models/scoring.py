@@ -8,8 +8,9 @@ The two ways may differ in the last bits, and these decide nothing: [alerts](055
 # %% auto #0
 __all__ = ['FEW_ROWS', 'EDGE', 'chosen_rows', 'FastMember', 'OtherWay', 'fast_member', 'Scorer', 'on_edge', 'one_thread']
 
-# %% ../../nbs/models/230_scoring.ipynb #0717c632
+# %% ../../nbs/models/230_scoring.ipynb #7cf76cd8
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from .alerts import DECISION_DIGITS
@@ -21,7 +22,7 @@ from .unwrapped import ModelMember, UnwrappedModel
 if TYPE_CHECKING:
     import numpy as np
 
-# %% ../../nbs/models/230_scoring.ipynb #d179aacc
+# %% ../../nbs/models/230_scoring.ipynb #25961595
 _PLAIN_NUMBERS = "fiub"  # kinds of NumPy's types that scikit-learn reads as numbers without a word
 
 
@@ -94,7 +95,7 @@ def _plain_array(model: UnwrappedModel, rows: Any) -> "np.ndarray | None":
         common = _common_type([chosen.dtype])
     return None if common is None else np.array(chosen, dtype=common)
 
-# %% ../../nbs/models/230_scoring.ipynb #1b098ca6
+# %% ../../nbs/models/230_scoring.ipynb #552312d3
 class FastMember(NamedTuple):
     "Trees, what a row passes before them, and a weight in the mean."
 
@@ -145,7 +146,7 @@ def fast_member(
         steps if is_known else None, member.before, tree_import(member.estimator), member.weight
     )
 
-# %% ../../nbs/models/230_scoring.ipynb #d51fe386
+# %% ../../nbs/models/230_scoring.ipynb #6cce346c
 FEW_ROWS = 50  # up to which the fast way is the faster one
 EDGE = 1e-13  # difference of two ways that a scorer may have
 
@@ -207,7 +208,7 @@ class Scorer(NamedTuple):
         if not is_near.any():
             return found
         chosen = chosen_rows(self.apart, rows)
-        with one_thread():
+        with one_thread(), suppress(TypeError):  # a missing word alone is none to scikit-learn
             found[is_near] = self.slow_probabilities(chosen[is_near])
         return found
 
@@ -223,7 +224,7 @@ def _given(scorer: Scorer, rows: Any) -> Iterator[tuple[FastMember, Any]]:
         if member.takes_arrays:
             if array is None:
                 raise OtherWay
-            yield member, array.copy()  # steps change what they are given
+            yield member, array.copy() if member.steps else array  # steps change what they are given
         else:
             chosen = chosen_rows(scorer.apart, rows) if chosen is None else chosen
             yield member, chosen
