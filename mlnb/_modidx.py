@@ -3559,6 +3559,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                            'mlnb/models/attributions.py'),
                                           'mlnb.models.attributions._as_fitted': ( 'models/attributions.html#_as_fitted',
                                                                                    'mlnb/models/attributions.py'),
+                                          'mlnb.models.attributions._as_kept': ( 'models/attributions.html#_as_kept',
+                                                                                 'mlnb/models/attributions.py'),
                                           'mlnb.models.attributions._by_input': ( 'models/attributions.html#_by_input',
                                                                                   'mlnb/models/attributions.py'),
                                           'mlnb.models.attributions._class_of': ( 'models/attributions.html#_class_of',

@@ -88,21 +88,26 @@ def _ready_member(found: ModelMember, n_inputs: int, of_class: int) -> _ReadyMem
     steps = [column_step(one) for one in found.before]
     return _ReadyMember(found, member_explainer(found.estimator, of_class), origins, steps)
 
-# %% ../../nbs/models/300_attributions.ipynb #536db9c9
+# %% ../../nbs/models/300_attributions.ipynb #d2690949
 def _model_rows(found: UnwrappedModel, rows: Any) -> Any:
     "Rows as the model takes them, one or more."
     given = rows.to_pandas() if hasattr(rows, "to_pandas") else rows
     if found.names is not None and hasattr(given, "columns"):
-        own = {str(name).replace(" ", "_"): name for name in given.columns}
-        blanks = {own[name]: name for name in found.names if name not in given.columns and name in own}
-        given = given.rename(columns=blanks) if blanks else given
+        absent = set(found.names).difference(given.columns)
+        given = given.rename(columns=lambda name: _as_kept(name, absent)) if absent else given
     is_nameless = found.names is None and hasattr(given, "to_numpy")
     chosen = chosen_rows(found, given.to_numpy() if is_nameless else given)
     if not len(chosen):
         raise ExplanationError("there are no rows", "give one row or more")
     return chosen
 
-# %% ../../nbs/models/300_attributions.ipynb #de123120
+# %% ../../nbs/models/300_attributions.ipynb #e85a514a
+def _as_kept(name: Any, absent: set[str]) -> Any:
+    "A column's name, with `_` for blanks if that is what is asked for."
+    kept = str(name).replace(" ", "_")
+    return kept if kept in absent else name
+
+# %% ../../nbs/models/300_attributions.ipynb #f8df168d
 _SAME_SCORE = 1e-9  # largest difference of scores in double precision
 _GIVE_OWN = "give the scores that this model gave these rows, or leave `scores` out"
 
@@ -140,7 +145,7 @@ def _log_mean(logarithms: list[np.ndarray], weights: list[float]) -> np.ndarray:
     "Logarithms of weighted means of what some logarithms are of."
     return np.logaddexp.reduce([np.log(w) + one for w, one in zip(weights, logarithms, strict=True)])
 
-# %% ../../nbs/models/300_attributions.ipynb #3ef933e6
+# %% ../../nbs/models/300_attributions.ipynb #f6520b79
 _ROWS_AT_ONCE = 2_000  # rows between which others have their turn
 
 
@@ -178,7 +183,7 @@ class Explainer:
     def _seen(self, given: Any) -> Any:
         "Plain numbers without their names, if that is all that members need: they are quicker."
         needs_names = any(None in one.steps or (one.way.is_linear and not one.steps) for one in self._members)
-        if needs_names or self.scale == "margin" or not hasattr(given, "dtypes"):
+        if needs_names or self.scale == "margin" or not hasattr(given, "iloc"):
             return given
         is_plain = all(isinstance(one, np.dtype) and one.kind in "fiu" for one in given.dtypes)
         numbers = given.to_numpy() if is_plain else given
@@ -226,7 +231,7 @@ class Explainer:
         for_it, against = ([_log_sigmoid(sign * one) for one in said] for sign in (1, -1))
         return explained - (_log_mean(for_it, weights) - _log_mean(against, weights))
 
-# %% ../../nbs/models/300_attributions.ipynb #fc54f302
+# %% ../../nbs/models/300_attributions.ipynb #9eaafd05
 def _class_of(found: UnwrappedModel, of_class: Any) -> Any:
     "The class that is explained: the second of two, or the one that is named."
     known = found.classes
