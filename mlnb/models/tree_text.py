@@ -166,7 +166,7 @@ def _marks(trees: Sequence[_Tree]) -> list[Marks]:
         marks.append(Marks(number, np.unique(np.concatenate([*own, kept])), bool(own)))
     return marks
 
-# %% ../../nbs/models/270_tree_text.ipynb #312b59e3
+# %% ../../nbs/models/270_tree_text.ipynb #4e0d0f9e
 class TreeText(NamedTuple):
     "Trees that speak of one class, for LightGBM."
 
@@ -184,7 +184,8 @@ class TreeText(NamedTuple):
         is_missing = np.isnan(rows)
         for marks in self.marks:
             coded[:, marks.input] = marks.codes(rows[:, marks.input])
-            is_missing[:, marks.input] &= not marks.is_category
+            if marks.is_category:
+                is_missing[:, marks.input] = False
         coded[is_missing] = np.nan
         return coded
 
