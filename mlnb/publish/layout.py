@@ -130,7 +130,8 @@ max-width: 45vw; } }
 table.wide { width: 100%; } table.wide th[scope=row] { width: min(13rem, 30vw); } \
 td.digest { font-family: var(--mono); font-size: .75rem; overflow-wrap: anywhere; min-width: 11rem; } \
 td.name { white-space: nowrap; }
-@media (max-width: 40rem) { .checks thead, .story thead { position: absolute; clip-path: inset(50%); } \
+@media (max-width: 40rem) { .checks thead, .story thead { position: absolute; clip-path: inset(50%); \
+width: 1px; height: 1px; overflow: hidden; } \
 .checks tr, .story tr { display: block; padding: .5rem 0; border-bottom: 1px solid var(--line); } \
 .checks tbody th[scope=row], .checks td, .story tbody th[scope=row], .story td { display: block; border: 0; \
 padding: .1rem 0; width: auto; max-width: none; min-width: 0; white-space: normal; } \
