@@ -8,14 +8,16 @@ An `Explainer` is made once from a model and explains rows as the model takes th
 # %% auto #0
 __all__ = ['Attributions', 'Explainer', 'explainer']
 
-# %% ../../nbs/models/300_attributions.ipynb #9f456d19
+# %% ../../nbs/models/300_attributions.ipynb #20942895
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from .column_origins import column_origins
+from .columnwise import column_step
 from .member_attributions import Divided, MemberExplainer, Scale, member_explainer
+from .scoring import chosen_rows
 from .tree_text import ExplanationError
 from .unwrapped import ModelMember, UnwrappedModel, unwrapped
 
@@ -30,13 +32,14 @@ class Attributions(NamedTuple):
     scale: Scale  # on which it says so
     gap: np.ndarray  # (rows,), `explained` less the score's log-odds; of a vote
 
-# %% ../../nbs/models/300_attributions.ipynb #5540b79a
+# %% ../../nbs/models/300_attributions.ipynb #52b49b55
 class _ReadyMember(NamedTuple):
     "One member of a model, ready to be explained."
 
     found: ModelMember
     way: MemberExplainer
     origins: list[int]  # input of each column that the estimator sees
+    steps: list[Any]  # its transformers as arithmetic; None for one that is none
     centre: np.ndarray | float = 0.0  # part of each input that belongs to the base
 
     def centred(self, rows: Any, n_inputs: int) -> "_ReadyMember":
@@ -47,7 +50,7 @@ class _ReadyMember(NamedTuple):
 
     def divide(self, rows: Any, n_inputs: int, n_threads: int) -> Divided:
         "What it says of rows, divided among the inputs."
-        divided = self.way.divide(_behind_transformers(self.found, rows), n_threads)
+        divided = self.way.divide(_as_estimator_gets(self, rows), n_threads)
         parts = _by_input(divided.parts, self.origins, n_inputs)
         return divided._replace(parts=parts - self.centre, base=divided.base + np.sum(self.centre))
 
@@ -62,12 +65,14 @@ def _by_input(parts: np.ndarray, origins: list[int], n_inputs: int) -> np.ndarra
     return summed
 
 
-def _behind_transformers(found: ModelMember, rows: Any) -> Any:
-    "Rows behind a member's transformers, as its estimator gets them; some work in place."
-    rows = rows.copy() if found.before else rows
-    for transformer in found.before:
-        rows = transformer.transform(_as_fitted(transformer, rows))
-    rows = _as_fitted(found.estimator, rows)
+def _as_estimator_gets(member: _ReadyMember, rows: Any) -> Any:
+    "Rows behind a member's transformers; some of these work in place."
+    rows = rows.copy() if member.steps else rows
+    is_plain = isinstance(rows, np.ndarray) and rows.dtype.kind == "f"
+    for transformer, step in zip(member.found.before, member.steps, strict=True):
+        rows = step(rows) if step and is_plain else transformer.transform(_as_fitted(transformer, rows))
+        is_plain = is_plain and step is not None
+    rows = _as_fitted(member.found.estimator, rows)
     return rows.toarray() if hasattr(rows, "toarray") else rows
 
 
@@ -80,42 +85,29 @@ def _as_fitted(part: Any, rows: Any) -> Any:
 def _ready_member(found: ModelMember, n_inputs: int, of_class: int) -> _ReadyMember:
     "Make a member ready."
     origins = column_origins(found.before, n_inputs)
-    return _ReadyMember(found, member_explainer(found.estimator, of_class), origins)
+    steps = [column_step(one) for one in found.before]
+    return _ReadyMember(found, member_explainer(found.estimator, of_class), origins, steps)
 
-# %% ../../nbs/models/300_attributions.ipynb #b7163447
+# %% ../../nbs/models/300_attributions.ipynb #d2690949
 def _model_rows(found: UnwrappedModel, rows: Any) -> Any:
-    "Rows as the model takes them: a frame if it knows names, else an array."
+    "Rows as the model takes them, one or more."
     given = rows.to_pandas() if hasattr(rows, "to_pandas") else rows
     if found.names is not None and hasattr(given, "columns"):
-        held = given.columns.to_list()
-        given = given if held == list(found.names) else given[_own_columns(found.names, held)]
-    shape = np.shape(given)
-    if len(shape) != 2 or shape[1] != found.n_inputs or not shape[0]:
-        said = f"rows of {found.n_inputs} inputs are explained, and these have the shape {shape}"
-        raise ExplanationError(
-            said, "give a frame or a list of one row or more, each with the inputs in order"
-        )
-    return _with_names(found, given)
+        absent = set(found.names).difference(given.columns)
+        given = given.rename(columns=lambda name: _as_kept(name, absent)) if absent else given
+    is_nameless = found.names is None and hasattr(given, "to_numpy")
+    chosen = chosen_rows(found, given.to_numpy() if is_nameless else given)
+    if not len(chosen):
+        raise ExplanationError("there are no rows", "give one row or more")
+    return chosen
 
+# %% ../../nbs/models/300_attributions.ipynb #e85a514a
+def _as_kept(name: Any, absent: set[str]) -> Any:
+    "A column's name, with `_` for blanks if that is what is asked for."
+    kept = str(name).replace(" ", "_")
+    return kept if kept in absent else name
 
-def _own_columns(names: tuple[str, ...], held: list[Any]) -> list[Any]:
-    "Columns that hold the inputs; LightGBM writes `_` for a blank."
-    without_blanks = {str(name).replace(" ", "_"): name for name in held}
-    absent = [name for name in names if name not in held and name not in without_blanks]
-    if absent:
-        raise ExplanationError(f"inputs are absent: {', '.join(absent)}", "give rows with all inputs")
-    return [name if name in held else without_blanks[name] for name in names]
-
-
-def _with_names(found: UnwrappedModel, rows: Any) -> Any:
-    "Rows with the names that the model knows, or without."
-    if found.names is None:
-        return rows.to_numpy() if hasattr(rows, "to_numpy") else np.asarray(rows)
-    import pandas as pd
-
-    return rows if hasattr(rows, "iloc") else pd.DataFrame(rows, columns=list(found.names))
-
-# %% ../../nbs/models/300_attributions.ipynb #6b60978f
+# %% ../../nbs/models/300_attributions.ipynb #f8df168d
 _SAME_SCORE = 1e-9  # largest difference of scores in double precision
 _GIVE_OWN = "give the scores that this model gave these rows, or leave `scores` out"
 
@@ -153,7 +145,7 @@ def _log_mean(logarithms: list[np.ndarray], weights: list[float]) -> np.ndarray:
     "Logarithms of weighted means of what some logarithms are of."
     return np.logaddexp.reduce([np.log(w) + one for w, one in zip(weights, logarithms, strict=True)])
 
-# %% ../../nbs/models/300_attributions.ipynb #617c9e63
+# %% ../../nbs/models/300_attributions.ipynb #f6520b79
 _ROWS_AT_ONCE = 2_000  # rows between which others have their turn
 
 
@@ -189,12 +181,13 @@ class Explainer:
         )
 
     def _seen(self, given: Any) -> Any:
-        "Plain numbers without their names, if trees are all that sees them: they are quicker."
-        is_asked = any(one.found.before or one.way.is_linear for one in self._members)
-        if is_asked or self.scale == "margin" or not hasattr(given, "dtypes"):
+        "Plain numbers without their names, if that is all that members need: they are quicker."
+        needs_names = any(None in one.steps or (one.way.is_linear and not one.steps) for one in self._members)
+        if needs_names or self.scale == "margin" or not hasattr(given, "iloc"):
             return given
         is_plain = all(isinstance(one, np.dtype) and one.kind in "fiu" for one in given.dtypes)
-        return given.to_numpy() if is_plain else given
+        numbers = given.to_numpy() if is_plain else given
+        return numbers.astype(float) if is_plain and numbers.dtype.kind != "f" else numbers
 
     def _divided(self, member: _ReadyMember, given: Any, n_threads: int) -> Divided:
         "What a member says of all rows, checked."
@@ -238,7 +231,7 @@ class Explainer:
         for_it, against = ([_log_sigmoid(sign * one) for one in said] for sign in (1, -1))
         return explained - (_log_mean(for_it, weights) - _log_mean(against, weights))
 
-# %% ../../nbs/models/300_attributions.ipynb #fb9c278c
+# %% ../../nbs/models/300_attributions.ipynb #9eaafd05
 def _class_of(found: UnwrappedModel, of_class: Any) -> Any:
     "The class that is explained: the second of two, or the one that is named."
     known = found.classes
