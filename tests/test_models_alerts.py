@@ -19,7 +19,7 @@ ROOT = Path(__file__).parent.parent
 PLACES = ("mlnb/**/*.py", "nbs/**/*.ipynb", "scripts/*.py", "benchmarks/*.py")
 SCORE = re.compile(r"score|proba|champion|candidate|highest")
 THRESHOLD = re.compile(r"threshold|alert_from|\bcut\b|cutoff")
-THE_RULE = ("mlnb/models/alerts.py", "nbs/models/055_alerts.ipynb")
+THE_RULE = ("mlnb/models/alerts.py", "nbs/models/060_alerts.ipynb")
 CALLS = {"ge", "gt", "le", "lt", "greater", "greater_equal", "less", "less_equal"}
 
 

@@ -1,6 +1,6 @@
 """Keep what the audit log was where its owner cannot change it, and ask there
 
-A [tree head](../care/110_tree_heads.ipynb) is worth as much as the place where it is kept. Four kinds of places are known: a file, to which each is appended; a folder; any URL that fsspec opens, such as a bucket with object lock; and `git`, the project's own repository. There each is a commit on the ref `refs/mlnb/audit`, one after another:
+A [tree head](../care/140_tree_heads.ipynb) is worth as much as the place where it is kept. Four kinds of places are known: a file, to which each is appended; a folder; any URL that fsspec opens, such as a bucket with object lock; and `git`, the project's own repository. There each is a commit on the ref `refs/mlnb/audit`, one after another:
 whoever fetches that ref sees at once if its history was rewritten, and a plain `git push` of it refuses. A remote that is pushed to keeps them too, the last it saw.
 Before anything is written the place is asked: a log that is shorter than what lies there, or another one, is refused. So nobody anchors over what shows that the log was changed."""
 

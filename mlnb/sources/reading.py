@@ -1,6 +1,6 @@
 """How the files of a source are read is part of what it is
 
-The same bytes are another table when they are cut at semicolons, or when a column of digits becomes a number. So what [settings.ini](../store/640_source_forms.ipynb) says of how files are read is written down with their digests, as lines in front of them: it is in the key of a stage, in its record, and in what a session is given.
+The same bytes are another table when they are cut at semicolons, or when a column of digits becomes a number. So what [settings.ini](../store/650_source_forms.ipynb) says of how files are read is written down with their digests, as lines in front of them: it is in the key of a stage, in its record, and in what a session is given.
 A source that says nothing has no such line: its pin is what it always was.
 Types that come from a schema are written down as types, so that a new comment in the schema makes nothing stale. They are found in the text of its module; nothing is imported when a plan is made."""
 
