@@ -11,6 +11,7 @@ __all__ = ['rows_of_schema', 'FastVersion', 'fast_of_version']
 # %% ../../nbs/models/280_fast_versions.ipynb #6fda3ec5
 from collections.abc import Iterator
 from contextlib import suppress
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -87,12 +88,13 @@ def _tree_digests(found: Scorer) -> tuple[str, ...]:
 
 def _found_out(found: Scorer, digest: str) -> FastWay:
     "What was found out of a model."
+    apart = found.largest_difference
     return FastWay(
         digest=digest,
         made_with=compared_with(),
         how=found.how,
         why=found.why,
-        largest_difference=found.largest_difference,
+        largest_difference=apart if apart is not None and isfinite(apart) else None,
         trees=_tree_digests(found),
     )
 

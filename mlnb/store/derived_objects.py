@@ -13,11 +13,10 @@ __all__ = ['DERIVED_PLACE', 'FastWay', 'compared_with', 'derived_place', 'derive
 import re
 from collections.abc import Mapping
 from functools import cache
-from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
-from .border import Digest, Document
+from .border import Digest, Document, Number
 from .digests import digest_of
 from .disk import disk_errors, found_below, is_present, write_durably
 from .documents import document_in, is_sealed, read_verified, sealed
@@ -33,7 +32,7 @@ class FastWay(Document, frozen=True, kw_only=True):
     made_with: Mapping[str, str]  # versions of what found it out, by name
     how: Literal["treelite", "scikit-learn"]  # what scores a few rows
     why: str = ""  # there is no fast way
-    largest_difference: float | None = None  # of the two ways, over rows compared
+    largest_difference: Number | None = None  # of the two ways, over rows compared
     trees: tuple[Digest, ...] = ()  # of each member's trees, as they were compared
 
 # %% ../../nbs/store/790_derived_objects.ipynb #56f23341
@@ -43,6 +42,8 @@ _COMPARED_WITH = ("lightgbm", "mlnb", "numpy", "scikit-learn", "scipy", "treelit
 @cache
 def compared_with() -> dict[str, str]:  # versions by name of the package
     "What a comparison made now depends on, beside the model."
+    from importlib.metadata import version
+
     return {name: version(name) for name in _COMPARED_WITH}
 
 # %% ../../nbs/store/790_derived_objects.ipynb #f4a5b26a
