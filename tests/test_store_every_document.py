@@ -45,7 +45,13 @@ GIVEN = {
 FREE = {
     *("Artifact.type", "Parts.digest", "Parts.type"),  # shown; or worked out anew
     *("Importance.name", "Importance.inputs", "DependenceCurve.name", "ModelExplanation.metric"),
-    *("ScoreReason.code", "ScoreReason.words", "ScoreReason.input", "ScoreReason.value", "ScoreReason.inputs"),
+    *(
+        "ScoreReason.code",
+        "ScoreReason.words",
+        "ScoreReason.input",
+        "ScoreReason.value",
+        "ScoreReason.inputs",
+    ),
     *("ReasonedScore.scale", "Reasons.why_not", "ExplainedAlerts.why_not"),
     *("FastWay.made_with", "FastWay.why"),
     *(
