@@ -126,7 +126,7 @@ def test_version_that_nothing_happened_to_says_what_was_not_made(shop):
     assert not card.fairness.is_judged and "nobody has said" in card.fairness.reason
     assert shop.html.count("not made: no gate has judged this version") >= 3
     limits = shop.bom["metadata"]["component"]["modelCard"]["considerations"]["technicalLimitations"]
-    assert "no gate has judged fraud@1" in limits
+    assert "no gate has judged fraud@1: `mlnb promote fraud@1` lets it" in limits
     assert "✓" not in re.sub(r"<style>.*?</style>", "", shop.html, flags=re.DOTALL)
 
 
