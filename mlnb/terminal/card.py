@@ -117,7 +117,9 @@ def _worst_rows(card: "ModelCard") -> list[list[str]]:
 
 def _importance_row(card: "ModelCard") -> list[list[str]]:
     "The inputs that matter most."
-    told = card.explanation.importance[:3] if card.explanation else ()
+    from mlnb.publish.card_rows import importance_rows
+
+    told = importance_rows(card.explanation)[:3] if card.explanation else ()
     return [["looks at", ", ".join(one.name for one in told)]] if told else []
 
 
