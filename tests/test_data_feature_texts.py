@@ -152,6 +152,15 @@ def test_words_that_cannot_be_said_are_refused_and_the_mend_works(wrong, right):
         ({"empty": 0.0}, {"empty": 0.0, "nothing": "none"}),
         ({"nothing": "none"}, {"empty": 0.0, "nothing": "none"}),
         ({"empty": 0.0, "nothing": "a\x1b"}, {"empty": 0.0, "nothing": "a"}),
+        *(
+            ({part: odd}, {part: "a"})
+            for part in ("name", "code", "what", "raises", "lowers")
+            for odd in (None, 7)
+        ),
+        ({"unit": ["money"]}, {"unit": "money"}),
+        ({"nothing": None}, {"nothing": ""}),
+        ({"usual": 7}, {"usual": None}),
+        *(({"empty": odd, "nothing": "none"}, {"empty": -1, "nothing": "none"}) for odd in ("-1", True)),
     ],
 )
 def test_a_text_that_does_not_hold_together_is_refused_and_the_mend_works(wrong, right):
@@ -171,6 +180,19 @@ def test_a_table_that_names_what_is_no_input_is_refused():
     for refusing in (lambda: require_texts([text, text], ["a", "b"]), lambda: texts_for(["a"], [text, text])):
         with pytest.raises(UsageError, match="two texts are for `a`"):
             refusing()
+
+
+@pytest.mark.parametrize("asks", [texts_for, fitting_texts, lambda names, texts: require_texts(texts, names)])
+@pytest.mark.parametrize(
+    "odd", [{"a": FeatureText("a", "code", "amount")}, [("a", "code", "amount")], "a", [None]]
+)
+def test_what_is_no_table_of_texts_or_no_list_of_names_is_refused_and_the_mend_works(asks, odd):
+    right = FeatureText("a", "code", "amount")
+    with pytest.raises(UsageError, match=r"a table of texts holds .* pass a list of `FeatureText`"):
+        asks(["a"], odd)
+    with pytest.raises(UsageError, match=r"write `\['a'\]`"):
+        asks("a", [right])
+    asks(["a"], [right])
 
 
 # the texts of the examples

@@ -126,7 +126,7 @@ def test_version_that_nothing_happened_to_says_what_was_not_made(shop):
     assert not card.fairness.is_judged and "nobody has said" in card.fairness.reason
     assert shop.html.count("not made: no gate has judged this version") >= 3
     limits = shop.bom["metadata"]["component"]["modelCard"]["considerations"]["technicalLimitations"]
-    assert "no gate has judged fraud@1" in limits
+    assert "no gate has judged fraud@1: `mlnb promote fraud@1` lets it" in limits
     assert "✓" not in re.sub(r"<style>.*?</style>", "", shop.html, flags=re.DOTALL)
 
 
@@ -353,12 +353,16 @@ def test_same_card_gives_the_same_bytes_and_a_number_that_grows(shop):
 
 def test_cards_of_champion_and_candidate_are_on_the_site(shop):
     shop.register(1, 2, 3)
+    shop.gate(1, [check("drift", "ok")], "passed")
     shop.promote(1)
     move_ref(shop.store, "names/fraud/model/candidate", sha256(b"model 3"), "registered")
     files = shop.publish()
     cards = {path for path in files if "/card-" in path}
     stems = {f"models/fraud/card-{n}{form.suffix}" for n in (1, 3) for form in CARD_FORMS.values()}
     assert cards == stems and 'href="card-3.html"' in files["models/fraud/index.html"]
+    behind = {href for href in Links(files["models/fraud/card-1.html"]).found if href.startswith("../../f")}
+    assert behind == {f"../../fraud_gate/{GATE_RUN}/index.html"}  # the run that made it has no page here
+    assert "Pages that this rests on" not in files["models/fraud/card-3.html"]
     for path in (one for one in cards if one.endswith(".html")):
         place = shop.project.reports / path
         assert all(

@@ -226,14 +226,19 @@ def test_mend_of_a_wrong_command_names_the_help_of_that_very_verb(people, words)
     assert len(asked.split()) == 2 - (words[0] == "approve")
 
 
-def test_champion_that_is_revoked_stays_and_whoever_revokes_it_is_told(people):
+def test_champion_that_is_revoked_stays_and_whoever_revokes_it_is_told_what_works(people):
     anna = people[0]
-    version = anna.register()
-    move_ref(anna.store, "names/fraud/model/champion", version.digest, "promoted")
-    code, _, err = anna.mlnb("model", "revoke", "fraud@1", "--reason", "leak")
-    assert code == 0 and "fraud@1 is the champion, and stays it" in err and "`mlnb rollback fraud`" in err
-    said = anna.mlnb("promote", "fraud@1")[1]
-    assert said["state"] == "unchanged" and "`mlnb rollback fraud` goes back" in said["reasons"][0]
+    for digit in "ab":
+        version = anna.register(digit)
+        move_ref(anna.store, "names/fraud/model/champion", version.digest, "promoted")
+    for number, leads_back in ((2, True), (1, False)):
+        code, _, err = anna.mlnb("model", "revoke", f"fraud@{number}", "--reason", "leak")
+        assert code == 0 and f"fraud@{number} is the champion, and stays it" in err
+        assert ("`mlnb rollback fraud` goes back" in err) is leads_back and "`mlnb promote fraud@N`" in err
+        said = anna.mlnb("promote", f"fraud@{number}")[1]
+        assert said["state"] == "unchanged" and "`mlnb promote fraud@N`" in said["reasons"][0]
+        assert ("`mlnb rollback fraud` goes back" in said["reasons"][0]) is leads_back
+        assert anna.mlnb("rollback", "fraud")[0] == (0 if leads_back else 2)
 
 
 def test_each_refusal_says_why_and_its_mend_works(people):

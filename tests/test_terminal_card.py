@@ -1,6 +1,7 @@
 """`mlnb model card` on the command line: two people and what they vouch for, exit codes as of `model show`,
 mends that work, files of each form."""
 
+import contextlib
 import json
 import shlex
 import signal
@@ -11,6 +12,8 @@ from test_terminal_approve import SETTINGS, Person, shared
 from mlnb.care.erase import erase
 from mlnb.cli import ENDING
 from mlnb.store.objects import path_of
+from mlnb.store.refs import move_ref
+from mlnb.terminal.card import _card_of, page_line
 
 
 @pytest.fixture
@@ -128,3 +131,40 @@ def test_mend_for_a_missing_folder_works(people):
     assert command[:2] == ["mkdir", "-p"]
     (anna.root / command[2]).mkdir(parents=True)
     assert card(anna, "--out", "there/not/a.html")[1]["files"] == ["there/not/a.html"]
+
+
+def page_named(person):
+    "What `mlnb model card` says of the page."
+    with contextlib.chdir(person.root):
+        made, project, _ = _card_of("fraud@1")
+        return page_line(made, project)
+
+
+def test_page_of_before_a_revocation_is_not_called_the_page_until_it_is_published_anew(people):
+    anna, _ = people
+    move_ref(anna.store, "names/fraud/model/champion", anna.register().digest, "promoted")
+    assert page_named(anna) == "a page: `mlnb model card fraud@1 --out fraud-1.html`"
+    assert anna.mlnb("publish")[0] == 0
+    place = anna.root / "reports/models/fraud/card-1.html"
+    assert page_named(anna) == f"page: {place}"
+    told = anna.mlnb("model", "revoke", "fraud@1", "--reason", "leak")[2]
+    assert told.endswith("`mlnb publish` shows it on the pages\n") and "Revoked" not in place.read_text()
+    assert page_named(anna).startswith(
+        "a page: `mlnb model card fraud@1 --out"
+    ) and "is of before" in page_named(anna)
+    assert anna.mlnb("publish")[0] == 0
+    assert page_named(anna) == f"page: {place}" and "Revoked" in place.read_text()
+
+
+@pytest.mark.parametrize("profile", ["default", "production"])
+def test_version_that_is_not_there_is_made_by_the_command_that_is_named(people, profile):
+    anna, _ = people
+    path = anna.root / "settings.ini"
+    path.write_text(path.read_text().replace("[model.fraud]", f"[model.fraud]\nprofile = {profile}"))
+    option = "" if profile == "default" else " --profile production"
+    assert card(anna)[1]["problems"][0]["mend"] == f"`mlnb run fraud{option}` registers the first version"
+    anna.register()
+    mend = card(anna, version="fraud@champion")[1]["problems"][0]["mend"]
+    assert mend == f"`mlnb promote fraud{option}` lets the gate decide who is champion"
+    alarm = next(one for one in card(anna)[1]["alarms"] if one["kind"] == "unjudged")
+    assert alarm["text"].endswith(f"`mlnb promote fraud@1{option}` lets it")

@@ -134,7 +134,8 @@ def test_a_gate_lets_in_what_passes_and_keeps_out_what_does_not(project, mlnb, p
     assert back.code == 0 and "demo@1 is the champion of `demo` again" in back.stdout
     assert mlnb("rollback", "demo", cwd=project.root).code == 2
     assert promote("demo@4")[1]["state"] == "promoted"
-    assert mlnb("model", "revoke", "demo@1", "--reason", "leak", cwd=project.root).stderr == ""
+    revoked = mlnb("model", "revoke", "demo@1", "--reason", "leak", cwd=project.root)
+    assert revoked.stderr == "`mlnb publish` shows it on the pages\n"  # no note on a champion: it is none
     note = mlnb("model", "alias", "demo@1", "shadow", cwd=project.root).stderr
     assert "demo@1 was revoked" in note and "mend: `mlnb model demo` lists the others" in note
     listed = mlnb("model", "demo", "--json", cwd=project.root).json["models"][0]["versions"]

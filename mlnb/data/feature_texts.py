@@ -14,6 +14,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
+from numbers import Real
 from pathlib import Path
 from string import Formatter
 from typing import Any
@@ -84,11 +85,28 @@ class FeatureText(Struct, frozen=True):
     def __post_init__(self):
         fault = _text_fault(self)
         if fault:
-            raise UsageError(f"text of `{in_one_line(self.name):.80}`: {fault[0]}", fault[1])
+            raise UsageError(f"text of `{in_one_line(str(self.name)):.80}`: {fault[0]}", fault[1])
+
+
+def _type_fault(text: FeatureText) -> Fault:
+    "A part of another type than it is declared with, which Python does not ask."
+    for part in ("name", "code", "what", "raises", "lowers", "unit", "nothing"):
+        if not isinstance(getattr(text, part), str):
+            return f"`{part}` is no text", "write words in quotes"
+    if not isinstance(text.usual, str | None):
+        return "`usual` is no name of a column", "write one in quotes, or leave it out"
+    if text.empty is not None and (isinstance(text.empty, bool) or not isinstance(text.empty, Real)):
+        return "`empty` is no number", "write the number that stands for nothing, or leave it out"
+    return None
 
 
 def _text_fault(text: FeatureText) -> Fault:
     "What is wrong with a text."
+    return _type_fault(text) or _meaning_fault(text)
+
+
+def _meaning_fault(text: FeatureText) -> Fault:
+    "What is wrong with a text whose parts are of the right types."
     if not has_form(PlainName, text.code):
         return f"the code `{in_one_line(text.code):.80}`", "write small letters, digits and underscores"
     if text.unit not in SPOKEN_UNITS:
@@ -182,7 +200,7 @@ def require_texts(
     names: Iterable[str],  # inputs of the model that it is for
 ) -> None:  # raises `UsageError` for a text that does not fit
     "Refuse a table with two texts of one input, or with columns that are no inputs."
-    inputs = list(names)
+    inputs = _inputs_named(names)
     _require_one_text_each(texts)
     for text in texts:
         for column in (text.name, text.usual):
@@ -191,8 +209,19 @@ def require_texts(
                 raise UsageError(said, did_you_mean(column, inputs))
 
 
+def _inputs_named(names: Iterable[str]) -> list[str]:
+    "Inputs as a list; a single name would be taken for one input a letter."
+    if isinstance(names, str):
+        raise UsageError("one name is no list of inputs", f"write `[{in_one_line(names)!r:.80}]`")
+    return list(names)
+
+
 def _require_one_text_each(texts: Sequence[FeatureText]) -> None:
-    "Refuse two texts of one input."
+    "Refuse two texts of one input, and what is no text."
+    odd = [type(one).__name__ for one in texts if not isinstance(one, FeatureText)]
+    if odd:
+        mend = "pass a list of `FeatureText`, such as `NAME_TEXTS` beside the definition"
+        raise UsageError(f"a table of texts holds `{odd[0]}`", mend)
     names = [text.name for text in texts]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
@@ -205,6 +234,7 @@ def texts_for(
     definition: Sequence[Feature] = (),  # features, for those without a text
 ) -> dict[str, FeatureText]:  # one for each input, in the order of the inputs
     "What every input of a model is."
+    names = _inputs_named(names)
     _require_one_text_each(texts)
     written = {text.name: text for text in texts}
     codes = {text.code for text in texts}
@@ -231,6 +261,9 @@ def fitting_texts(
     *tables: Sequence[FeatureText],  # the best table of texts first
 ) -> tuple[FeatureText, ...]:  # one text at most for each input
     "The texts of several tables that go with a model."
+    names = _inputs_named(names)
+    for table in tables:
+        _require_one_text_each(table)
     known = [text for table in tables for text in table if text.name in names]
     whole = [text for text in known if text.usual in (None, *names)]
     found: dict[str, FeatureText] = {}

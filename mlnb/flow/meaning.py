@@ -244,7 +244,7 @@ def _mend_of_alias(project: Project, name: Name, ref: str, pipeline: str | None)
     meant = f"{pipeline}/{name.name}"
     models = [model for model, one in project.models.items() if meant in (one.artifact, one.threshold)]
     if models and ref == "champion":
-        return f"`mlnb promote {models[0]}` lets the gate decide who is champion"
+        return f"`{project.models[models[0]].judging(models[0])}` lets the gate decide who is champion"
     if models and ref == "candidate":
         return f"`{project.models[models[0]].registering}` makes one"
     return "`mlnb artifacts` lists what there is, `mlnb runs` the runs"

@@ -7,7 +7,7 @@
 
 # %% auto #0
 __all__ = ['CHAMPION', 'PREVIOUS', 'GONE_BACK', 'BY_EXCEPTION', 'champion_now', 'last_champion_move', 'moves_told',
-           'former_champions', 'move_champion', 'version_before', 'go_back']
+           'former_champions', 'move_champion', 'version_before', 'go_back', 'way_out']
 
 # %% ../../nbs/history/120_champion.ipynb #5465c61c
 from contextlib import suppress
@@ -145,7 +145,7 @@ def version_before(
     before = [one for digest in former for one in versions if one.digest == digest]
     if not before:
         said = f"`{model}` has no champion before this one" if pile else f"`{model}` has no champion"
-        raise UsageError(said, f"`mlnb promote {model}` judges the candidate")
+        raise UsageError(said, f"`{declared.judging(model)}` judges the candidate")
     if number is None:
         return _last_before(store, before, former[-1])
     found = [one for one in before if one.number == number]
@@ -175,3 +175,17 @@ def go_back(
 ) -> RefValue:  # as moved; raises `LockedError` naming who was quicker
     "Let a version that was champion before be it again."
     return move_champion(store, version, f"{GONE_BACK}: {reason}", after, sign)
+
+# %% ../../nbs/history/120_champion.ipynb #9c355983
+def way_out(
+    store: Store,  # with versions and refs
+    model: str,  # its name in settings.ini
+    declared: ModelDeclaration,  # what settings.ini says of it
+) -> str:  # a mend; going back only where a version leads back
+    "How a champion that must not be used is taken out of production."
+    judged = f"`{declared.judging(f'{model}@N')}` has another one judged"
+    try:
+        version_before(store, model, declared)
+    except (UsageError, IntegrityError):
+        return judged
+    return f"`mlnb rollback {model}` goes back, or {judged}"

@@ -76,10 +76,14 @@ def _decided_alarms(written: str, events: list[ModelEvent], deciding: ModelEvent
     if excepted:
         said = f"{written} went into production by exception, by {excepted[0].by}: {excepted[0].reason}"
         yield Alarm("exception", said)
-    if deciding is None:
-        yield Alarm("unjudged", f"no gate has judged {written}")
-    elif deciding.kind == "refused":
+    if deciding is not None and deciding.kind == "refused":
         yield Alarm("refused", f"the gate refused {written}: {deciding.reason}")
+
+
+def _unjudged_alarm(written: str, declared: ModelDeclaration, deciding: ModelEvent | None) -> Iterator[Alarm]:
+    "That no gate has looked at a version, and how it does."
+    if deciding is None:
+        yield Alarm("unjudged", f"no gate has judged {written}: `{declared.judging(written)}` lets it")
 
 
 def _gone_alarm(store: Store, version: ModelVersion) -> Iterator[Alarm]:
@@ -371,12 +375,14 @@ def card_alarms(
 ) -> tuple[Alarm, ...]:  # the most urgent first
     "What must be known of a version before anything else."
     events = history.events_of(*_PEOPLE, *DECIDED).get(version.number, [])
+    deciding = _deciding(store, events, keys)
     found = [
         *_revoked_alarm(version.written, events, history.aliases.get("champion") == version.digest),
         *_review_alarm(history.declared, today),
         *_gone_alarm(store, version),
         *_signature_alarm(store, version, keys),
-        *_decided_alarms(version.written, events, _deciding(store, events, keys)),
+        *_decided_alarms(version.written, events, deciding),
+        *_unjudged_alarm(version.written, history.declared, deciding),
         *_nobody_alarm(history),
     ]
     return tuple(sorted(found, key=lambda one: ALARMS.index(one.kind)))

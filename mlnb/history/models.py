@@ -71,6 +71,16 @@ def aliases_of(
     return {alias: digest for alias, digest in found.items() if is_alias(alias)}
 
 
+def _mend_of_version(model: NamedModel, is_registered: bool) -> str:
+    "What makes a version that is not there, or lists those that are."
+    declared = model.declared
+    if not is_registered:
+        return f"`{declared.registering}` registers the first version"
+    if model.ref == "champion":
+        return f"`{declared.judging(model.name)}` lets the gate decide who is champion"
+    return f"`mlnb model {model.name}` lists what there is"
+
+
 def version_named(
     store: Store,  # with versions and refs
     project: Project,  # whose models are meant
@@ -79,14 +89,14 @@ def version_named(
     "The version that somebody names."
     model = named_model(project, written)
     versions = read_versions(store, model.name)
-    listed = f"`mlnb model {model.name}` lists what there is"
+    mend = _mend_of_version(model, bool(versions))
     if model.ref is None:
-        raise UsageError(f"`{written}` is a model, and a version is needed", f"write `{written}@N`; {listed}")
+        raise UsageError(f"`{written}` is a model, and a version is needed", f"write `{written}@N`; {mend}")
     moved = alias_now(store, model.declared.artifact, model.ref)
     digest = moved.target if moved else None
     found = [one for one in versions if str(one.number) == model.ref or one.digest == digest]
     if not found:
-        raise UsageError(f"there is no `{model.name}@{model.ref}`", listed)
+        raise UsageError(f"there is no `{model.name}@{model.ref}`", mend)
     return found[0]
 
 # %% ../../nbs/history/090_models.ipynb #9f91ad81

@@ -30,7 +30,7 @@ from ..store.model_settings import ModelDeclaration
 from ..store.names import Name, parse_name
 from ..store.objects import Store, get
 from ..store.refs import RefValue, Signer
-from ..store.settings import DEFAULT_PROFILE, Project
+from ..store.settings import Project
 from ..store.version_statements import VersionStatement
 from ..store.versions import ModelVersion, read_versions
 
@@ -139,11 +139,10 @@ def refuse_profile(
     "Stop for a profile whose gate was not made for production."
     own = contest.declared.profile
     if profile != own and not is_protected(contest, profile):
-        option = "" if own == DEFAULT_PROFILE else f" --profile {own}"
         said = (
             f"`{contest.model}` does not go into production under profile `{profile}`, which may ask for less"
         )
-        mend = f"`mlnb promote {contest.version.written}{option}` judges it"
+        mend = f"`{contest.declared.judging(contest.version.written)}` judges it"
         raise UsageError(said, f"{mend}; or name the profile in `protected` of [model.{contest.model}]")
 
 # %% ../../nbs/history/140_promotion.ipynb #cd869f06

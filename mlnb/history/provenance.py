@@ -20,6 +20,7 @@ from msgspec import UNSET, UnsetType
 from ..care.envelopes import Resource, Statement, envelope_line, sign_statement
 from ..care.signing import key_text, read_key
 from ..care.vouched import Keys, record_standing
+from ..flow.heads import run_again
 from ..notebook.clear_secrets import is_clear_secret
 from ..store.border import JsonStruct
 from ..store.descriptions import Described, artifacts_in
@@ -27,6 +28,7 @@ from ..store.errors import UsageError
 from ..store.objects import Store
 from ..store.record import Record
 from ..store.run_entries import GitStanding, RunDocument
+from ..store.settings import DEFAULT_PROFILE
 from ..store.url import without_url_secrets
 
 # %% ../../nbs/history/210_provenance.ipynb #87a42c47
@@ -173,6 +175,7 @@ class BuiltBy(NamedTuple):
     key: str  # public key as text
     version: str = ""  # of the mlnb that ran
     git: GitStanding | None = None  # when the run began
+    profile: str = DEFAULT_PROFILE  # under which it ran
 
 
 def provenance_of(
@@ -193,16 +196,19 @@ def provenance_of(
     )
 
 # %% ../../nbs/history/210_provenance.ipynb #6c1c8a27
-def _refuse_of_others(store: Store, record: Record, keys: Keys) -> None:
+def _refuse_of_others(store: Store, record: Record, by: BuiltBy, keys: Keys) -> None:
     "Stop at a result that one's own key did not sign; raises `UsageError`."
     standing = record_standing(store, record, keys)
     if standing and standing.state == "own":
         return
     why = str(standing or "it is not in the store any more")
     said = f"the result of `{record.stage}` in run {record.run} is not signed with your key: {why}"
-    again = f"make it yourself with `mlnb run {record.pipeline} --force`"
+    again = f"make it yourself with `{run_again(record.pipeline, by.profile)} --force`"
     is_nobodys = standing is None or standing.by is None
-    raise UsageError(said, again if is_nobodys else f"ask whoever signed it, or {again}")
+    first = (
+        "`mlnb push REMOTE --sign-unsigned` signs what is yours" if is_nobodys else "ask whoever signed it"
+    )
+    raise UsageError(said, f"{first}; or {again}")
 
 
 def provenance_lines(
@@ -214,7 +220,7 @@ def provenance_lines(
     lines = []
     for record, by in made:
         if record.outputs:
-            _refuse_of_others(store, record, keys)
+            _refuse_of_others(store, record, by, keys)
             lines.append(envelope_line(sign_statement(store, provenance_of(record, by))) + b"\n")
     return b"".join(lines)
 
@@ -227,4 +233,4 @@ def built_by(
     key = key_text(read_key(store).public_key().public_bytes_raw())
     if document is None:
         return BuiltBy(key)
-    return BuiltBy(key, document.environment.get("mlnb") or "", document.git or None)
+    return BuiltBy(key, document.environment.get("mlnb") or "", document.git or None, document.profile)

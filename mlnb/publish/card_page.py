@@ -391,6 +391,8 @@ CARD_PAGE = """{{ head }}
 <div class="split"><div class="contents"><nav aria-label="On this page"><strong>On this page</strong><ul>
 {% for question in parts %}<li><a href="#part-{{ loop.index }}">{{ question }}</a></li>
 {% endfor %}</ul></nav></div><article>
+{% if runs %}<p class="small">Pages that this rests on: {% for text, href in runs.items() %}\
+<a href="{{ href }}">{{ text }}</a>{{ ", " if not loop.last }}{% endfor %}.</p>{% endif %}
 {% for question, answer in parts.items() %}<section aria-labelledby="part-{{ loop.index }}">\
 <h2 id="part-{{ loop.index }}">{{ question }}</h2>
 {{ answer }}</section>
@@ -402,9 +404,10 @@ def card_page(
     card: ModelCard,  # of a version
     trail: Trail | None = None,  # way to the page; None for a page by itself
     files: dict[str, str] | None = None,  # address by text, of the same card
+    runs: dict[str, str] | None = None,  # address by text, of runs that have a page
 ) -> str:  # one self-contained HTML page
     "Make the page of a card."
     parts = {question: make(card) for question, make in _CARD_PARTS.items()}
-    body = fill(CARD_PAGE, head=_head_part(card), parts=parts, files=files or {})
+    body = fill(CARD_PAGE, head=_head_part(card), parts=parts, files=files or {}, runs=runs or {})
     title = f"{card.written} · model card"
     return document(title, body, trail or [(title, None)], CARD_STYLE)

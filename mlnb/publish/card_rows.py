@@ -177,10 +177,10 @@ def importance_rows(
     )
     return [
         FigureRow(
-            name=one.name,
+            name=words(one.name) if one.inputs else one.name,
             value=number_text(one.value),
             interval=interval_text("", one.low, one.high),
-            support=", ".join(one.inputs) if len(one.inputs) > 1 else "",
+            support=", ".join(one.inputs) if one.inputs != (one.name,) else "",
             mark=interval_mark(one.value, one.low, one.high, scale),
         )
         for one in explanation.importance

@@ -15,7 +15,9 @@ from ..care.vouched import Keys
 from ..history.model_card import CardAsked, ModelCard, model_card
 from ..history.model_events import ModelHistory
 from .card_page import card_page
+from .history import RunPage
 from .ml_bom import bom_text, card_text
+from .model_pages import run_links
 from ..store.objects import Store
 from ..store.settings import Project
 from ..store.versions import ModelVersion
@@ -64,9 +66,22 @@ def card_hrefs(
     return {card.written: card_href(card) for card in cards}
 
 
+def _runs_behind(card: ModelCard, pages: Mapping[str, RunPage]) -> dict[str, str]:
+    "Addresses of what a card rests on, as far as it is on the site."
+    gate = run_links(card.decision.run if card.decision else None, pages)
+    made = run_links(card.training.run, pages)
+    found = {
+        "the gate's run": gate.get("run"),
+        "its decision": gate.get("decide"),
+        "the run that made the model": made.get("run"),
+    }
+    return {text: href for text, href in found.items() if href}
+
+
 def card_pages(
     cards: Mapping[str, list[ModelCard]],  # by name of the model
     home: str,  # name of the project
+    pages: Mapping[str, RunPage],  # of runs, by id
 ) -> dict[str, str]:  # content by path in the site
     "The pages of cards, and their files for machines."
     files: dict[str, str] = {}
@@ -74,7 +89,8 @@ def card_pages(
         place, stem = f"models/{card.model}", f"card-{card.version}"
         hrefs = {name: f"{stem}{suffix}" for name, suffix in CARD_SUFFIXES.items()}
         trail = [(home, "../../index.html"), ("models", "../index.html"), (card.model, "index.html")]
-        page = card_page(card, [*trail, (f"card of {card.written}", None)], hrefs)
+        way = [*trail, (f"card of {card.written}", None)]
+        page = card_page(card, way, hrefs, _runs_behind(card, pages))
         texts = {"JSON": card_text(card), "CycloneDX": bom_text(card)}
         files |= {f"{place}/{hrefs[name]}": text for name, text in texts.items()}
         files[f"{place}/{card_href(card)}"] = page

@@ -162,7 +162,7 @@ def site_files(
     about = (further_pages(own or {}), profile, refused, models_line(building.models))
     index = index_page(names, pages, building.home, *about)
     models = model_files(building.models, building.home, registered_models(building.store))
-    cards = card_pages(building.cards, building.home)
+    cards = card_pages(building.cards, building.home, {page.run: page for page in pages})
     return files | models | cards | {"index.html": index}
 
 # %% ../../nbs/publish/360_site.ipynb #55fa88fc

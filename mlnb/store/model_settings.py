@@ -63,10 +63,21 @@ class ModelDeclaration(Document, frozen=True, kw_only=True):
         return self.artifact.partition("/")[2]
 
     @property
+    def _under(self) -> str:
+        "The option that names its profile."
+        return "" if self.profile == "default" else f" --profile {self.profile}"
+
+    @property
     def registering(self) -> str:
         "The command that registers a version of it."
-        under = "" if self.profile == "default" else f" --profile {self.profile}"
-        return f"mlnb run {self.pipeline}{under}"
+        return f"mlnb run {self.pipeline}{self._under}"
+
+    def judging(
+        self,
+        written: str,  # its name, which means the candidate, or `MODEL@N`
+    ) -> str:
+        "The command that lets its gate judge a version."
+        return f"mlnb promote {written}{self._under}"
 
 # %% ../../nbs/store/670_model_settings.ipynb #d8268d3e
 MODEL_KEYS = tuple(name for name in ModelDeclaration.__struct_fields__ if name != "why_no_groups")

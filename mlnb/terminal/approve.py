@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..store.errors import UsageError
+from .audit_entries import unpublished_notes
 from .frame import Answer, Profile, Version, keys_counted, open_project, verb
 from .output import complaint, show_lines
 
@@ -114,7 +115,7 @@ def answer_approve(
     project, store, _ = open_project()
     found, keys = version_named(store, project, version), keys_counted(project, store)
     if withdraw:
-        return _withdrawn(store, found, keys, reason)
+        return _withdrawn(store, found, keys, reason, unpublished_notes(project))
     from mlnb.care.approvals import approvals_that_count, note_refused, spoken_of
     from mlnb.history.approval import Saying, approval_of, decision_to_approve, second_person
 
@@ -129,11 +130,15 @@ def answer_approve(
         "not_counted": [one.as_dict() for one in heard.refused]
     }
     line = approval_line(own, said is not None, override)
-    notes = (*_evidence_notes(store, found, keys, decision), *not_counted_notes(heard.refused))
+    notes = (
+        *_evidence_notes(store, found, keys, decision),
+        *not_counted_notes(heard.refused),
+        *unpublished_notes(project),
+    )
     return Answer(document, lambda: show_lines(line), notes=notes)
 
 
-def _withdrawn(store: Any, version: "ModelVersion", keys: Any, reason: str) -> Answer:
+def _withdrawn(store: Any, version: "ModelVersion", keys: Any, reason: str, notes: tuple[str, ...]) -> Answer:
     "Take back all approvals of a version that this key gave."
     from mlnb.history.approval import withdrawals_of
 
@@ -141,4 +146,6 @@ def _withdrawn(store: Any, version: "ModelVersion", keys: Any, reason: str) -> A
     _said_here(store, said)
     about = {"model": version.model, "version": version.number, "digest": version.digest, "says": "withdrawn"}
     withdrawn = [_approved_document(one, True) for one in said]
-    return Answer(about | {"withdrawn": withdrawn}, lambda: show_lines(*map(approval_line, said)))
+    return Answer(
+        about | {"withdrawn": withdrawn}, lambda: show_lines(*map(approval_line, said)), notes=notes
+    )

@@ -9,6 +9,7 @@ A version whose data or model was erased or damaged still has a card: what is go
 __all__ = ['CARD_FORMS', 'CardForm', 'card_files', 'written_card', 'alarm_lines', 'card_lines', 'page_line', 'answer_model_card']
 
 # %% ../../nbs/terminal/250_card.ipynb #fcc4ad3d
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -116,7 +117,9 @@ def _worst_rows(card: "ModelCard") -> list[list[str]]:
 
 def _importance_row(card: "ModelCard") -> list[list[str]]:
     "The inputs that matter most."
-    told = card.explanation.importance[:3] if card.explanation else ()
+    from mlnb.publish.card_rows import importance_rows
+
+    told = importance_rows(card.explanation)[:3] if card.explanation else ()
     return [["looks at", ", ".join(one.name for one in told)]] if told else []
 
 
@@ -160,15 +163,35 @@ def card_lines(
     ]
 
 
+def _without_inputs(text: str) -> Any:
+    "A card from its own form, but for its inputs: a site only tells those that are known already."
+    said = json.loads(text)
+    missing = {name: why for name, why in said["missing"].items() if name != "inputs"}
+    return said | {"inputs": None, "missing": missing}
+
+
+def _same_card(file: Path, text: str) -> bool:
+    "Whether a site says of a version what is so now; a file that cannot be read does not."
+    try:
+        return _without_inputs(file.read_text(encoding="utf-8")) == _without_inputs(text)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return False
+
+
 def page_line(
     card: "ModelCard",  # of a version
     project: "Project",  # whose site may have its page
 ) -> str:  # a sentence for people
-    "Where the page of a card stands, or how it is made."
+    "Where the page of a card stands, or how it is made; a page of before is none."
+    from mlnb.publish.ml_bom import card_text
+
     page = project.reports / "models" / card.model / f"card-{card.version}.html"
-    if page.is_file():
+    made = f"a page: `mlnb model card {card.written} --out {card.model}-{card.version}.html`"
+    if not page.is_file():
+        return made
+    if _same_card(page.with_suffix(".json"), card_text(card)):
         return f"page: {page}"
-    return f"a page: `mlnb model card {card.written} --out {card.model}-{card.version}.html`"
+    return f"{made}; {page} is of before, `mlnb publish` makes the site anew"
 
 # %% ../../nbs/terminal/250_card.ipynb #1cfef60c
 def _card_of(version: str) -> tuple[Any, Any, Any]:

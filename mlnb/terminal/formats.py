@@ -81,11 +81,12 @@ def check_command(
     signature: Path,  # of a model
     model: Path,  # that it is of, a file or a folder
     key: str,  # file of the key that signed
-) -> str:  # two commands in one sentence
+) -> str:  # three commands in one sentence
     "How others check a signature."
     words = f"model_signing verify key {quote(str(model))} --public_key key.pub"
     made = f"`openssl pkey -in {quote(key)} -pubout -out key.pub` makes the public key from yours"
-    return f"`{words} --signature {quote(str(signature))}` checks it; {made}"
+    tool = "`pip install model-signing pyopenssl`"  # 1.1.1 imports the latter and does not declare it
+    return f"`{words} --signature {quote(str(signature))}` checks it, once there is {tool}; {made}"
 
 # %% ../../nbs/terminal/130_formats.ipynb #55eee651
 def usable_version(

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..store.errors import UsageError
-from .audit_entries import writer_of_log
+from .audit_entries import unpublished_notes, writer_of_log
 from .fast_ways import fast_text, known_fast_way
 from .frame import Answer, Json, Version, give, keys_counted, open_project, sub_verbs, verb
 from .model_inputs import KnownInputs, input_rows, known_inputs, schema_lines, versions_apart
@@ -108,7 +108,8 @@ def signature_text(
 
     said = one.signature
     if said is None or said.state == "unsigned":
-        return "nobody signed it, so nobody else can approve it: `mlnb audit init` makes a key"
+        mend = "make a key with `mlnb audit init`, then `mlnb push REMOTE --sign-unsigned` signs it"
+        return f"nobody signed it, so nobody else can approve it: {mend}"
     return str(SignatureStanding(said.state, said.by, said.project or None))
 
 
@@ -283,9 +284,12 @@ def answer_register(
     writer_of_log()(
         store, "version", "registered", one.digest, version=one.written, run=one.run, reason=reason
     )
-    line = f"{one.written} {word}; `{one.model}@candidate` means it now: `mlnb promote {one.model}` judges it"
+    judged = f"`{model.declared.judging(one.model)}` judges it"
+    line = f"{one.written} {word}; `{one.model}@candidate` means it now: {judged}"
     about = {"model": one.model, "version": one.number, "digest": one.digest, "is_new": made.is_new}
-    return Answer(about, lambda: show_lines(line), notes=_revoked_notes(store, one))
+    return Answer(
+        about, lambda: show_lines(line), notes=(*_revoked_notes(store, one), *unpublished_notes(project))
+    )
 
 # %% ../../nbs/terminal/240_model_verbs.ipynb #7a6d6ee0
 OWN_ALIASES = ("champion", "previous", "candidate")  # moved by the gate and by registering alone
@@ -322,17 +326,20 @@ def answer_alias(
     )
     about = {"model": found.model, "version": found.number, "alias": alias, "digest": found.digest}
     line = f"`{found.model}@{alias}` means {found.written} now"
-    return Answer(about, lambda: show_lines(line), notes=_revoked_notes(store, found))
+    return Answer(
+        about, lambda: show_lines(line), notes=(*_revoked_notes(store, found), *unpublished_notes(project))
+    )
 
 # %% ../../nbs/terminal/240_model_verbs.ipynb #2bb80ed7
 def _champion_notes(store: Any, version: "ModelVersion") -> tuple[str, ...]:
     "That a revoked version is in production, and stays there until somebody takes it out."
-    from mlnb.history.champion import champion_now
+    from mlnb.history.champion import champion_now, way_out
 
-    champion, model = champion_now(store, version.declared), version.model
-    mend = f"`mlnb rollback {model}` goes back, or `mlnb promote {model}@N` has another one judged"
-    said = f"{version.written} is the champion, and stays it"
-    return (complaint(said, mend, "note"),) if champion and champion.target == version.digest else ()
+    champion = champion_now(store, version.declared)
+    if champion is None or champion.target != version.digest:
+        return ()
+    mend = way_out(store, version.model, version.declared)
+    return (complaint(f"{version.written} is the champion, and stays it", mend, "note"),)
 
 
 @verb("models", "revoke", 'mlnb model revoke fraud@3 --reason "trained on leaked labels"', on=model_app)
@@ -363,5 +370,5 @@ def answer_revoke(
     )
     note_statement(store, say_of_version(store, said, signer(store, "version")))
     about = {"model": found.model, "version": found.number, "digest": found.digest, "reason": reason}
-    notes = _champion_notes(store, found)
+    notes = (*_champion_notes(store, found), *unpublished_notes(project))
     return Answer(about, lambda: show_lines(f"{found.written} is revoked: {reason}"), notes=notes)
