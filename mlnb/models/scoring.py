@@ -73,8 +73,8 @@ def _named(model: UnwrappedModel, rows: Any) -> Any:
         return rows
     if tuple(rows.columns) == model.names:
         return rows
-    absent = set(model.names).difference(rows.columns)
-    found = rows.rename(columns=lambda name: _as_kept(name, absent)) if absent else rows
+    wanted = set(model.names).difference(rows.columns)
+    found = rows.rename(columns=lambda name: _as_kept(name, wanted)) if wanted else rows
     absent = [name for name in model.names if name not in found.columns]
     if absent:
         raise InputError(f"inputs are absent: {', '.join(absent)}", "compute them for these rows first")
