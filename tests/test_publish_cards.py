@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 from plain_records import commit, write_run
+from test_models_formats import SECRETS
 from test_publish_models import GATE_KEY, GATE_RUN, HOSTILE, MODEL, RUN, Shop, check
 from test_publish_site import Links
 
@@ -25,6 +26,7 @@ from mlnb.history.graph import GraphEdge
 from mlnb.history.lineage import Lineage, LineageNode
 from mlnb.history.model_card import ALARMS, CardAsked, drawn_lineage, model_card
 from mlnb.history.model_events import model_histories
+from mlnb.history.provenance import WITHHELD
 from mlnb.publish.card_page import card_page
 from mlnb.publish.card_rows import ALARM_MARKS, STATUS_MARKS
 from mlnb.publish.ml_bom import bom_text, card_text, ml_bom
@@ -128,6 +130,14 @@ def test_version_that_nothing_happened_to_says_what_was_not_made(shop):
     limits = shop.bom["metadata"]["component"]["modelCard"]["considerations"]["technicalLimitations"]
     assert "no gate has judged fraud@1" in limits
     assert "✓" not in re.sub(r"<style>.*?</style>", "", shop.html, flags=re.DOTALL)
+
+
+def test_secrets_are_in_no_form_of_a_card(shop):
+    shop.register(1, parameters=SECRETS | {"days": "30"})
+    card = card_of(shop)
+    told = card_text(card) + json.dumps(shop.bom) + shop.html
+    assert not any(secret in told for secret in ("hunter-2-hunter", "t0k-9fj2k3", "s3cr-et"))
+    assert card.training.parameters["days"] == "30" and WITHHELD in shop.html
 
 
 def test_revoked_version_says_so_before_anything_else(shop):
