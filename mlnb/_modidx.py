@@ -4123,6 +4123,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                               'mlnb/models/hard_rows.py'),
                                        'mlnb.models.hard_rows._with_holes': ( 'models/hard_rows.html#_with_holes',
                                                                               'mlnb/models/hard_rows.py'),
+                                       'mlnb.models.hard_rows.drawn_between': ( 'models/hard_rows.html#drawn_between',
+                                                                                'mlnb/models/hard_rows.py'),
                                        'mlnb.models.hard_rows.estimator_rows': ( 'models/hard_rows.html#estimator_rows',
                                                                                  'mlnb/models/hard_rows.py'),
                                        'mlnb.models.hard_rows.largest_difference': ( 'models/hard_rows.html#largest_difference',

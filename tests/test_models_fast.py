@@ -41,16 +41,19 @@ from sklearn.tree import DecisionTreeClassifier
 from mlnb.models.alerts import is_alert
 from mlnb.models.attributions import explainer
 from mlnb.models.fast import scorer
-from mlnb.models.fast_versions import fast_of_version
+from mlnb.models.fast_versions import fast_of_version, rows_of_schema
 from mlnb.models.input_schema import inputs_of_version
 from mlnb.models.mlflow_folders import positive_place
+from mlnb.models.onnx_models import compared_rows
 from mlnb.models.scoring import EDGE, FEW_ROWS, Scorer, on_edge, one_thread
 from mlnb.models.training import InputError
 from mlnb.models.tree_import import NotTreesError, tree_import
 from mlnb.models.tree_text import ExplanationError
 from mlnb.store.artifacts import put_value
 from mlnb.store.derived_objects import derived_files
+from mlnb.store.documents import sealed
 from mlnb.store.errors import UsageError
+from mlnb.store.input_columns import InputColumn
 from mlnb.store.model_settings import model_declared
 from mlnb.store.objects import open_store, path_of, put
 from mlnb.store.record import Record
@@ -452,6 +455,27 @@ def test_damaged_fast_way_is_built_again_and_said(tmp_path, damage):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("difference", [2 * EDGE, -1.0, None])
+def test_way_that_is_not_equal_is_not_believed(tmp_path, difference):
+    rows, labels = money(9, n=60)
+    store = open_store(tmp_path / ".mlnb")
+    version = version_of(store, RandomForestClassifier(2, random_state=0).fit(rows, labels))
+    way = fast_of_version(store, version).way
+    path = derived_files(store.root)[0]
+    path.write_bytes(sealed(path, way.as_dict() | {"largest_difference": difference}))
+    again = fast_of_version(store, version)
+    assert again.way == way and "compared again" in again.notes[0]
+    assert fast_of_version(store, version).notes == ()
+
+
+@pytest.mark.parametrize("ends", [(-1e308, 1e308), (5.0, 1.0), (0.0, 2.0**63), (3.0, 3.0)])
+def test_rows_of_any_range_are_drawn(ends):
+    column = InputColumn(name="amount", type="int64", low=ends[0], high=ends[1])
+    drawn = rows_of_schema((column,)).amount
+    assert drawn.between(min(ends), max(ends)).all()
+    assert np.isfinite(compared_rows(None, [column])).all()
+
+
 def test_store_that_cannot_be_written_scores_all_the_same(tmp_path, monkeypatch):
     rows, labels = money(10)
     store = open_store(tmp_path / "store")
