@@ -9899,6 +9899,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                      'mlnb.terminal.frame.Given.in_file': ('terminal/frame.html#given.in_file', 'mlnb/terminal/frame.py'),
                                      'mlnb.terminal.frame.Given.texts': ('terminal/frame.html#given.texts', 'mlnb/terminal/frame.py'),
                                      'mlnb.terminal.frame._is_elsewhere': ('terminal/frame.html#_is_elsewhere', 'mlnb/terminal/frame.py'),
+                                     'mlnb.terminal.frame._refuse_device': ('terminal/frame.html#_refuse_device', 'mlnb/terminal/frame.py'),
                                      'mlnb.terminal.frame.arguments_of': ('terminal/frame.html#arguments_of', 'mlnb/terminal/frame.py'),
                                      'mlnb.terminal.frame.as_command': ('terminal/frame.html#as_command', 'mlnb/terminal/frame.py'),
                                      'mlnb.terminal.frame.give': ('terminal/frame.html#give', 'mlnb/terminal/frame.py'),

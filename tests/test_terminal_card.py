@@ -2,8 +2,10 @@
 mends that work, files of each form."""
 
 import json
+import os
 import shlex
 import signal
+import stat
 
 import pytest
 from test_terminal_approve import GATE, RUN, SETTINGS, Person, shared
@@ -128,6 +130,19 @@ def test_files_hold_what_their_endings_say(people):
     (anna.root / "d").mkdir()
     made = card(anna, "--out", "d", "--as", "json")[1]["files"]
     assert made == ["d/fraud-1.json"] and card(anna, "--out", "d")[1]["files"][-1] == "d/fraud-1.json"
+
+
+@pytest.mark.parametrize("words", [("get", "fraud@1"), ("model", "card", "fraud@1", "--as", "json")])
+def test_pipe_or_device_is_never_replaced_by_a_file(people, words):
+    anna, _ = people
+    anna.register()
+    os.mkfifo(anna.root / "pipe"), os.mknod(anna.root / "socket", stat.S_IFSOCK | 0o600)
+    for place in ("pipe", "socket", "n" * 300 + ".json"):
+        code, said, _ = anna.mlnb(*words, "--out", place)
+        assert (code, said["problems"][0]["mend"]) == (2, "choose another place")
+    assert (anna.root / "pipe").is_fifo() and (anna.root / "socket").is_socket()
+    anna.mlnb(*words, "--out", "another.json")
+    assert (anna.root / "another.json").is_file()
 
 
 REFUSED = {
