@@ -325,12 +325,15 @@ def test_findings_are_read_whole_or_refused_with_a_mend(value):
             assert error.mend
 
 
-@pytest.mark.parametrize("odd", [None, [], {}, "text", [1], [SLICE | {"n_rows": -1}], 3.5])
+IMPOSSIBLE = [[SLICE | {"n_positive": 901}], [SLICE | FIGURES | {"low": 0.95}], (SLICE,) * 5_001]
+
+
+@pytest.mark.parametrize("odd", [None, [], {}, "text", [1], [SLICE | {"n_rows": -1}], 3.5, *IMPOSSIBLE])
 def test_odd_findings_are_named_and_the_rest_is_told(shop, odd):
     shop.register(1)
     findings(shop, slices=odd, explanation=odd)
     card = card_of(shop)
-    refused = r"another form|kept as `text`"
+    refused = r"another form|kept as `text`|holds 5,001 entries"
     assert card.checks and (card.slices == () if odd == [] else re.search(refused, card.missing["slices"]))
     assert card.explanation is None and re.search(refused, card.missing["explanation"])
 

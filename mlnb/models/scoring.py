@@ -19,6 +19,7 @@ from .columnwise import ColumnStep, column_step
 from .training import InputError
 from .tree_import import ImportedTrees, tree_import, tree_probabilities, tree_rows
 from .unwrapped import ModelMember, UnwrappedModel
+from ..store.shown_text import in_one_line
 
 if TYPE_CHECKING:
     import numpy as np
@@ -77,12 +78,19 @@ def _named(model: UnwrappedModel, rows: Any) -> Any:
     found = rows.rename(columns=lambda name: _as_kept(name, wanted)) if wanted else rows
     absent = [name for name in model.names if name not in found.columns]
     if absent:
-        raise InputError(f"inputs are absent: {', '.join(absent)}", "compute them for these rows first")
+        raise InputError(f"inputs are absent: {_names_shown(absent)}", "compute them for these rows first")
     chosen = found[list(model.names)]
     if chosen.shape[1] != len(model.names):
-        twice = next(name for name in model.names if list(found.columns).count(name) > 1)
-        raise InputError(f"the input {twice} is there more than once", "keep one column of each name")
+        twice = [name for name in model.names if list(found.columns).count(name) > 1]
+        said = f"inputs are there more than once: {_names_shown(twice)}"
+        raise InputError(said, "keep one column of each name")
     return chosen
+
+
+def _names_shown(names: list[str]) -> str:
+    "The first few of some names, whatever they hold."
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return ", ".join(f"{in_one_line(name):.60}" for name in names[:5]) + more
 
 
 def _as_kept(name: Any, absent: set[str]) -> Any:
