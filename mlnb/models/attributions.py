@@ -256,6 +256,9 @@ def explainer(
     found = unwrapped(model)
     label = _class_of(found, of_class)
     place, n_inputs = found.classes.index(label), found.n_inputs
+    if not all(one.weight >= 0 for one in found.members):
+        said = "a vote with a weight below 0, or with one that is no number, is no mean"
+        raise ExplanationError(said, "fit it with weights of 0 and more")
     members = [_ready_member(one, n_inputs, place) for one in found.members if one.weight]
     if background is not None:
         rows = _model_rows(found, background)
