@@ -4478,7 +4478,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                      'mlnb.models.scoring._probabilities_by': ( 'models/scoring.html#_probabilities_by',
                                                                                 'mlnb/models/scoring.py'),
                                      'mlnb.models.scoring._require_width': ('models/scoring.html#_require_width', 'mlnb/models/scoring.py'),
-                                     'mlnb.models.scoring._table_of': ('models/scoring.html#_table_of', 'mlnb/models/scoring.py'),
+                                     'mlnb.models.scoring._rows_held': ('models/scoring.html#_rows_held', 'mlnb/models/scoring.py'),
                                      'mlnb.models.scoring.chosen_rows': ('models/scoring.html#chosen_rows', 'mlnb/models/scoring.py'),
                                      'mlnb.models.scoring.fast_member': ('models/scoring.html#fast_member', 'mlnb/models/scoring.py'),
                                      'mlnb.models.scoring.n_rows_in': ('models/scoring.html#n_rows_in', 'mlnb/models/scoring.py'),

@@ -95,7 +95,7 @@ def estimator_rows(
 def drawn_between(
     low: float,  # end of a range
     high: float,  # its other end
-    n: int,  # how many
+    n: int,  # how many numbers to draw
     rng: "np.random.Generator",  # whose draws are taken
 ) -> "np.ndarray":  # float64, finite whenever the ends are
     "Draw numbers of a range."

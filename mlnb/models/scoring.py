@@ -36,13 +36,13 @@ def chosen_rows(
     import numpy as np
     import pandas as pd
 
-    found = _table_of(model, rows)
+    found = _rows_held(model, rows)
     if not isinstance(found, np.ndarray) or model.names is None:
         return found
     return pd.DataFrame(found, columns=list(model.names)).infer_objects()
 
 
-def _table_of(model: UnwrappedModel, rows: Any) -> Any:
+def _rows_held(model: UnwrappedModel, rows: Any) -> Any:
     "A frame of pandas with just the inputs, or an array or sparse matrix of their values."
     import numpy as np
     import pandas as pd
@@ -131,7 +131,7 @@ def _plain_array(model: UnwrappedModel, rows: Any) -> "np.ndarray | None":
     import numpy as np
     import pandas as pd
 
-    chosen = _table_of(model, rows)
+    chosen = _rows_held(model, rows)
     if hasattr(chosen, "toarray"):
         return None
     common = _common_type(list(chosen.dtypes) if isinstance(chosen, pd.DataFrame) else [chosen.dtype])
