@@ -8702,6 +8702,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                               'mlnb/store/new_folders.py'),
                                         'mlnb.store.new_folders._give_folder': ( 'store/new_folders.html#_give_folder',
                                                                                  'mlnb/store/new_folders.py'),
+                                        'mlnb.store.new_folders._refuse_below_file': ( 'store/new_folders.html#_refuse_below_file',
+                                                                                       'mlnb/store/new_folders.py'),
                                         'mlnb.store.new_folders._taken': ('store/new_folders.html#_taken', 'mlnb/store/new_folders.py'),
                                         'mlnb.store.new_folders._write_below': ( 'store/new_folders.html#_write_below',
                                                                                  'mlnb/store/new_folders.py'),

@@ -172,6 +172,15 @@ def test_version_that_must_not_leave_ends_with_its_code_and_leaves_nothing(shop,
     assert not (root / "out").exists()
 
 
+@pytest.mark.parametrize("place", ["file/out", "file/more/out/"])
+def test_folder_below_a_file_is_refused_and_the_mend_works(shop, place):
+    root, _, _ = shop
+    (root / "file").write_text("mine")
+    code, _, said = asked(root, *MLFLOW[:-1], place)
+    assert code == 2 and "file is no folder" in said and "choose another place" in said
+    assert asked(root, *MLFLOW)[0] == 0 and (root / "file").read_text() == "mine"
+
+
 REFUSED = {
     "form": (["get", "shop@1", "--as", "mlfow", "--out", "o"], "did you mean `mlflow`"),
     "place": (["get", "shop@1", "--as", "mlflow"], "add `--out FILE`"),
