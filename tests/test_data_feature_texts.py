@@ -51,6 +51,9 @@ VALUES = st.one_of(
     st.none(),
     st.text(),
     st.sampled_from([*HOSTILE, pd.NA, pd.NaT, np.float32(0.1), np.int64(-1), np.datetime64("NaT"), 10**400]),
+    st.sampled_from(
+        [-(10**400), 1j, b"x", pd.Timestamp("2026-01-01"), pd.Timedelta("1D"), ["a"], {"a": 1}, dict]
+    ),
 )
 WORDS = st.lists(st.sampled_from(["{value}", "{usual}", "{times}", "so", "{{", "}}", "<b>"])).map(" ".join)
 

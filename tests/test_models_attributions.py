@@ -576,3 +576,17 @@ def test_contributions_equal_those_by_definition_from_scikit_learns_own_arrays(s
     category_first = why._replace(values=why.values[:, [2, 0, 1]])
     start, seen = float(boosted._baseline_prediction[0, 0]), boosted._preprocess_X(shops[:6], reset=False)
     require_by_definition(boosted_by_arrays, 1.0, start, seen, category_first)
+
+
+def test_what_is_no_mean_and_no_sum_is_refused_and_the_mend_works():
+    rows = np.random.default_rng(0).normal(size=(80, 2))
+    labels = (rows[:, 0] > 0).astype(int)
+    members = [(name, HistGradientBoostingClassifier(max_iter=2)) for name in ("one", "two")]
+    vote = VotingClassifier(members, voting="soft", weights=[-1, 3]).fit(rows, labels)
+    averaged = {"boosting_type": "rf", "bagging_freq": 1, "bagging_fraction": 0.7}
+    boosted = lightgbm.LGBMClassifier(n_estimators=2, verbose=-1, n_jobs=1, **averaged).fit(rows, labels)
+    for model, mended in ((vote, {"weights": [0, 3]}), (boosted, {"boosting_type": "gbdt"})):
+        with pytest.raises(ExplanationError, match=r"is no mean|means of trees"):
+            explainer(model)
+        again = model.set_params(**mended).fit(rows, labels)
+        assert np.isfinite(explainer(again).explain(rows[:3]).gap).all()

@@ -9,8 +9,12 @@ import warnings
 
 import numpy as np
 import pandas as pd
+import polars as pl
+import pyarrow as pa
 import pytest
+from scipy.sparse import csr_array
 from sklearn.calibration import CalibratedClassifierCV
+from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import (
     AdaBoostClassifier,
     BaggingClassifier,
@@ -35,14 +39,21 @@ from sklearn.preprocessing import (
 from sklearn.tree import DecisionTreeClassifier
 
 from mlnb.models.alerts import is_alert
+from mlnb.models.attributions import explainer
 from mlnb.models.fast import scorer
-from mlnb.models.fast_versions import fast_of_version
+from mlnb.models.fast_versions import fast_of_version, rows_of_schema
 from mlnb.models.input_schema import inputs_of_version
+from mlnb.models.mlflow_folders import positive_place
+from mlnb.models.onnx_models import compared_rows
 from mlnb.models.scoring import EDGE, FEW_ROWS, Scorer, on_edge, one_thread
 from mlnb.models.training import InputError
 from mlnb.models.tree_import import NotTreesError, tree_import
+from mlnb.models.tree_text import ExplanationError
 from mlnb.store.artifacts import put_value
 from mlnb.store.derived_objects import derived_files
+from mlnb.store.documents import sealed
+from mlnb.store.errors import UsageError
+from mlnb.store.input_columns import InputColumn
 from mlnb.store.model_settings import model_declared
 from mlnb.store.objects import open_store, path_of, put
 from mlnb.store.record import Record
@@ -87,6 +98,107 @@ def test_single_rows_equal_predict_proba_behind_scaling(kind):
     assert found.score(one.astype("float64").to_numpy().tolist()).shape == (1,)
     assert found.score(rows).tolist() == model.predict_proba(rows)[:, 1].tolist()
     assert found.score(one[["risk", "amount", "hour"]]).tolist() == found.score(one).tolist()
+
+
+def by_name(rows):
+    "Rows in another order of columns, as several libraries hold them."
+    turned = rows[rows.columns[::-1]]
+    return [turned, pl.from_pandas(turned), pa.Table.from_pandas(turned, preserve_index=False)]
+
+
+@pytest.mark.parametrize("kind", [RandomForestClassifier, HistGradientBoostingClassifier, AdaBoostClassifier])
+def test_frames_of_every_library_are_read_by_name(kind):
+    rows, labels = money(3, n=80)
+    model = kind(random_state=0).set_params(
+        **({"max_iter": 3} if kind().get_params().get("max_iter") else {})
+    )
+    found = scorer(model.fit(rows, labels), rows)
+    expected, told = model.predict_proba(rows[:9])[:, 1], explained_rows(model, rows[:9])
+    for turned in by_name(rows[:9]):
+        np.testing.assert_allclose(found.score(turned), expected, rtol=0, atol=1e-12)
+        np.testing.assert_array_equal(explained_rows(model, turned), told)
+    for twice in (
+        pd.concat([rows, rows[["hour"]]], axis=1)[:9],
+        rows[["amount", "amount", "hour", "risk"]][:9],
+    ):
+        with pytest.raises(InputError, match=r"there more than once: [a-z]+: keep one column of each name"):
+            found.score(twice)
+        np.testing.assert_allclose(
+            found.score(twice.loc[:, ~twice.columns.duplicated()]), expected, rtol=0, atol=1e-12
+        )
+
+
+def explained_rows(model, rows):
+    "What an explanation adds up to; nothing of a model that has none."
+    try:
+        return explainer(model).explain(rows).explained
+    except ExplanationError:
+        return np.zeros(0)
+
+
+def test_names_that_are_absent_are_few_and_harmless():
+    names = ["\x1b[31m\nred", "\u202eleft", "x" * 9999, *map(str, range(90))]
+    rows = pd.DataFrame(np.eye(8, len(names)), columns=names)
+    found = scorer(RandomForestClassifier(2, random_state=0).fit(rows, [0, 1] * 4))
+    with pytest.raises(InputError) as said:
+        found.score(rows.iloc[:1, -1:])
+    assert len(str(said.value)) < 400 and str(said.value).isprintable() and "87 more" in str(said.value)
+
+
+@pytest.mark.parametrize("levels", [["1", "2"], ["x", "2"]])
+def test_words_of_a_list_stay_words(levels):
+    rows, labels = money(4)
+    rows = rows.assign(hour=np.where(labels == 1, *levels))
+    model = HistGradientBoostingClassifier(max_iter=3, categorical_features=["hour"]).fit(rows, labels)
+    found, some = scorer(model, rows), rows[:FEW_ROWS]
+    expected = model.predict_proba(some)[:, 1]
+    listed = some.to_numpy(object).tolist()
+    np.testing.assert_allclose(found.score(listed), expected, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(found.score(listed * 2)[:FEW_ROWS], expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "rows", [None, 3.0, "words", iter([[1.0, 2.0, 3.0]]), {"amount": [1.0]}, [[1.0], [2.0, 3.0]]]
+)
+def test_what_is_no_rows_is_refused(rows):
+    known, labels = money(5, n=60)
+    found = scorer(RandomForestClassifier(2, random_state=0).fit(known, labels), known)
+    with pytest.raises(InputError, match="pass a list of rows"):
+        found.score(rows)
+
+
+def test_sparse_rows_and_missing_integers_are_left_to_scikit_learn():
+    rows, labels = money(6, n=60)
+    model = RandomForestClassifier(2, random_state=0).fit(rows.to_numpy(), labels)
+    sparse = csr_array(rows.to_numpy()[:4])
+    assert scorer(model, rows.to_numpy()).score(sparse).tolist() == model.predict_proba(sparse)[:, 1].tolist()
+    behind = make_pipeline(StandardScaler(), ColumnTransformer([], remainder="passthrough"))
+    behind = make_pipeline(*behind.set_output(transform="pandas"), HistGradientBoostingClassifier(max_iter=2))
+    holed = rows[:4].assign(hour=pd.array([1, None, 2, 3], dtype="Int64"))
+    found = scorer(behind.fit(rows, labels), rows)
+    np.testing.assert_allclose(found.score(holed), behind.predict_proba(holed)[:, 1], rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "labels", [[0, 1], [1, 2], [-1, 1], [False, True], ["no", "yes"], [1, 0], [5, 9], ["0", "1"]]
+)
+def test_every_way_means_the_same_positive_class(labels):
+    rows, classes = money(7, n=60)
+    model = RandomForestClassifier(2, random_state=0).fit(rows, np.array(labels)[classes])
+    place = positive_place(model, "fraud@1")
+    assert scorer(model, rows).score(rows[:9]).tolist() == model.predict_proba(rows[:9])[:, place].tolist()
+    assert explainer(model).of_class == model.classes_[place]
+
+
+@pytest.mark.parametrize("weights", [[0, 0], [1, -1]])
+def test_vote_without_weight_is_refused(weights):
+    rows, labels = money(8, n=60)
+    members = [("one", RandomForestClassifier(2)), ("two", RandomForestClassifier(2))]
+    vote = VotingClassifier(members, voting="soft", weights=[1, 2]).fit(rows, labels)
+    vote.weights = weights
+    for ask in (scorer, explainer):
+        with pytest.raises(UsageError, match="weights above 0"):
+            ask(vote)
 
 
 def test_early_stopping_has_as_many_trees_as_were_made():
@@ -352,6 +464,27 @@ def test_damaged_fast_way_is_built_again_and_said(tmp_path, damage):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("difference", [2 * EDGE, -1.0, None])
+def test_way_that_is_not_equal_is_not_believed(tmp_path, difference):
+    rows, labels = money(9, n=60)
+    store = open_store(tmp_path / ".mlnb")
+    version = version_of(store, RandomForestClassifier(2, random_state=0).fit(rows, labels))
+    way = fast_of_version(store, version).way
+    path = derived_files(store.root)[0]
+    path.write_bytes(sealed(path, way.as_dict() | {"largest_difference": difference}))
+    again = fast_of_version(store, version)
+    assert again.way == way and "compared again" in again.notes[0]
+    assert fast_of_version(store, version).notes == ()
+
+
+@pytest.mark.parametrize("ends", [(-1e308, 1e308), (5.0, 1.0), (0.0, 2.0**63), (3.0, 3.0)])
+def test_rows_of_any_range_are_drawn(ends):
+    column = InputColumn(name="amount", type="int64", low=ends[0], high=ends[1])
+    drawn = rows_of_schema((column,)).amount
+    assert drawn.between(min(ends), max(ends)).all()
+    assert np.isfinite(compared_rows(None, [column])).all()
+
+
 def test_store_that_cannot_be_written_scores_all_the_same(tmp_path, monkeypatch):
     rows, labels = money(10)
     store = open_store(tmp_path / "store")

@@ -172,6 +172,15 @@ def test_version_that_must_not_leave_ends_with_its_code_and_leaves_nothing(shop,
     assert not (root / "out").exists()
 
 
+@pytest.mark.parametrize("place", ["file/out", "file/more/out/"])
+def test_folder_below_a_file_is_refused_and_the_mend_works(shop, place):
+    root, _, _ = shop
+    (root / "file").write_text("mine")
+    code, _, said = asked(root, *MLFLOW[:-1], place)
+    assert code == 2 and "file is no folder" in said and "choose another place" in said
+    assert asked(root, *MLFLOW)[0] == 0 and (root / "file").read_text() == "mine"
+
+
 REFUSED = {
     "form": (["get", "shop@1", "--as", "mlfow", "--out", "o"], "did you mean `mlflow`"),
     "place": (["get", "shop@1", "--as", "mlflow"], "add `--out FILE`"),
@@ -278,6 +287,8 @@ SECRETS = {
     "password": "hunter-2-hunter",
     "api_token": "t0k-9fj2k3",
     "url": "https://me:s3cr-et@example.org/rows",
+    "folders": ["https://me:s3cr-et@example.org/more"],
+    "headers": {"api_token": "t0k-9fj2k3"},
 }
 
 
@@ -289,11 +300,12 @@ def test_secrets_are_in_no_statement(chosen):
             name: {"value": value, "type": "str"} for name, value in (chosen | {"days": "30"}).items()
         }
     }
-    text = json.dumps(provenance_of(made_record(parts=parts), BuiltBy("ed25519:x")).as_dict())
+    record = made_record(parts=parts, each=chosen)
+    text = json.dumps(provenance_of(record, BuiltBy("ed25519:x")).as_dict())
     assert not any(secret in text for secret in ("hunter-2-hunter", "t0k-9fj2k3", "s3cr-et"))
     said = json.loads(text)["predicate"]["buildDefinition"]["externalParameters"]
     assert said["parameters"]["days"] == "30"
-    assert set(said.get("withheld", [])) == set(chosen) - {"url"}
+    assert set(said.get("withheld", [])) == set(chosen) & {"password", "api_token"}
 
 
 def test_all_that_a_result_was_made_from_is_stated_with_its_digest():

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 from plain_records import commit, write_run
+from test_models_formats import SECRETS
 from test_publish_models import GATE_KEY, GATE_RUN, HOSTILE, MODEL, RUN, Shop, check
 from test_publish_site import Links
 
@@ -25,6 +26,7 @@ from mlnb.history.graph import GraphEdge
 from mlnb.history.lineage import Lineage, LineageNode
 from mlnb.history.model_card import ALARMS, CardAsked, drawn_lineage, model_card
 from mlnb.history.model_events import model_histories
+from mlnb.history.provenance import WITHHELD
 from mlnb.publish.card_page import card_page
 from mlnb.publish.card_rows import ALARM_MARKS, STATUS_MARKS
 from mlnb.publish.ml_bom import bom_text, card_text, ml_bom
@@ -128,6 +130,14 @@ def test_version_that_nothing_happened_to_says_what_was_not_made(shop):
     limits = shop.bom["metadata"]["component"]["modelCard"]["considerations"]["technicalLimitations"]
     assert "no gate has judged fraud@1: `mlnb promote fraud@1` lets it" in limits
     assert "✓" not in re.sub(r"<style>.*?</style>", "", shop.html, flags=re.DOTALL)
+
+
+def test_secrets_are_in_no_form_of_a_card(shop):
+    shop.register(1, parameters=SECRETS | {"days": "30"})
+    card = card_of(shop)
+    told = card_text(card) + json.dumps(shop.bom) + shop.html
+    assert not any(secret in told for secret in ("hunter-2-hunter", "t0k-9fj2k3", "s3cr-et"))
+    assert card.training.parameters["days"] == "30" and WITHHELD in shop.html
 
 
 def test_revoked_version_says_so_before_anything_else(shop):
@@ -315,12 +325,15 @@ def test_findings_are_read_whole_or_refused_with_a_mend(value):
             assert error.mend
 
 
-@pytest.mark.parametrize("odd", [None, [], {}, "text", [1], [SLICE | {"n_rows": -1}], 3.5])
+IMPOSSIBLE = [[SLICE | {"n_positive": 901}], [SLICE | FIGURES | {"low": 0.95}], (SLICE,) * 5_001]
+
+
+@pytest.mark.parametrize("odd", [None, [], {}, "text", [1], [SLICE | {"n_rows": -1}], 3.5, *IMPOSSIBLE])
 def test_odd_findings_are_named_and_the_rest_is_told(shop, odd):
     shop.register(1)
     findings(shop, slices=odd, explanation=odd)
     card = card_of(shop)
-    refused = r"another form|kept as `text`"
+    refused = r"another form|kept as `text`|holds 5,001 entries"
     assert card.checks and (card.slices == () if odd == [] else re.search(refused, card.missing["slices"]))
     assert card.explanation is None and re.search(refused, card.missing["explanation"])
 

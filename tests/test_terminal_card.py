@@ -3,16 +3,20 @@ mends that work, files of each form."""
 
 import contextlib
 import json
+import os
 import shlex
 import signal
+import stat
 
 import pytest
-from test_terminal_approve import SETTINGS, Person, shared
+from test_terminal_approve import GATE, RUN, SETTINGS, Person, shared
 
 from mlnb.care.erase import erase
+from mlnb.care.vouched import signer
 from mlnb.cli import ENDING
 from mlnb.store.objects import path_of
 from mlnb.store.refs import move_ref
+from mlnb.store.version_statements import VersionStatement, say_of_version
 from mlnb.terminal.card import _card_of, page_line
 
 
@@ -62,6 +66,35 @@ def test_card_of_a_version_that_a_stranger_signed_says_so_first(people):
     assert said["alarms"][0]["kind"] == "signature" and "not trusted here" in said["alarms"][0]["text"]
 
 
+LAID_BY_HAND = ("the version", "the decision", "the checks", "the champion")
+
+
+@pytest.mark.parametrize("by_hand", [None, *LAID_BY_HAND])
+def test_what_nobody_signed_is_an_alarm_where_people_sign(people, by_hand):
+    anna, _ = people
+    version = anna.register(signed=by_hand != "the version")
+    sign = {what: dict if what == by_hand else None for what in LAID_BY_HAND}
+    anna.make(GATE["first"], "fraud_gate", "checks", b"checks", sign["the checks"])
+    passed = {"says": "passed", "gate": GATE["first"], "digest": version.digest}
+    said = VersionStatement(model="fraud", number=1, run=RUN, at_utc="2099-01-01T00:00:00+00:00", **passed)
+    say_of_version(anna.store, said, sign["the decision"] or signer(anna.store, "version"))
+    by = dict if by_hand == "the champion" else signer(anna.store, "ref")
+    move_ref(anna.store, "names/fraud/model/champion", version.digest, "promoted", sign=by)
+    told = [one["text"] for one in card(anna)[1]["alarms"] if one["kind"] == "signature"]
+    assert [one.rpartition("for ")[2].partition(":")[0] for one in told] == (
+        [] if by_hand is None else [SAID_OF[by_hand]]
+    )
+    assert all("nobody signed it" in one for one in told)
+
+
+SAID_OF = {
+    "the version": "fraud@1",
+    "the decision": "the decision on fraud@1",
+    "the checks": "`checks` of the gate",
+    "the champion": "fraud@1 as champion",
+}
+
+
 def test_profile_of_a_version_is_told(people):
     anna, _ = people
     anna.register()
@@ -99,6 +132,19 @@ def test_files_hold_what_their_endings_say(people):
     (anna.root / "d").mkdir()
     made = card(anna, "--out", "d", "--as", "json")[1]["files"]
     assert made == ["d/fraud-1.json"] and card(anna, "--out", "d")[1]["files"][-1] == "d/fraud-1.json"
+
+
+@pytest.mark.parametrize("words", [("get", "fraud@1"), ("model", "card", "fraud@1", "--as", "json")])
+def test_pipe_or_device_is_never_replaced_by_a_file(people, words):
+    anna, _ = people
+    anna.register()
+    os.mkfifo(anna.root / "pipe"), os.mknod(anna.root / "socket", stat.S_IFSOCK | 0o600)
+    for place in ("pipe", "socket", "n" * 300 + ".json"):
+        code, said, _ = anna.mlnb(*words, "--out", place)
+        assert (code, said["problems"][0]["mend"]) == (2, "choose another place")
+    assert (anna.root / "pipe").is_fifo() and (anna.root / "socket").is_socket()
+    anna.mlnb(*words, "--out", "another.json")
+    assert (anna.root / "another.json").is_file()
 
 
 REFUSED = {

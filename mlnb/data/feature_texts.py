@@ -24,7 +24,7 @@ from msgspec.structs import replace
 
 from .definition import Fault, Feature
 from .named_schemas import imported_value
-from .spoken_values import SPOKEN_UNITS, is_missing, spoken_value
+from .spoken_values import SPOKEN_UNITS, is_missing, number_in, spoken_value
 from ..store.border import PlainName, has_form
 from ..store.errors import UsageError, did_you_mean
 from ..store.shown_text import in_one_line
@@ -141,15 +141,19 @@ def input_sentence(
 def _words_filled(words: str, text: FeatureText, value: Any, usual: Any) -> str | None:
     "Words with their holes filled; none where one cannot be."
     said = {"value": spoken_value(value, text.unit)}
-    if text.usual and _is_usual(usual) and not isinstance(value, str | bytes):
-        said |= {"usual": spoken_value(usual, text.unit), "times": spoken_value(value / usual, "times")}
+    number = number_in(value)
+    if text.usual and _is_usual(usual) and number is not None:
+        said |= {
+            "usual": spoken_value(usual, text.unit),
+            "times": spoken_value(number / float(usual), "times"),
+        }
     return words.format_map(said) if said.keys() >= set(_holes_of_text(words)) else None
 
 
 def _is_usual(usual: Any) -> bool:
     "Whether something can be so many times of a value."
-    is_number = not is_missing(usual) and not isinstance(usual, str | bytes)
-    return is_number and 0 < float(usual) < float("inf")
+    number = number_in(usual)
+    return number is not None and 0 < number < float("inf")
 
 # %% ../../nbs/data/050_feature_texts.ipynb #a01f5610
 _BY_AGGREGATION = {

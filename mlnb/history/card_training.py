@@ -15,6 +15,7 @@ from typing import Any
 from msgspec import convert
 
 from .gate_report import small_value
+from .provenance import open_values
 from ..store.border import Count, Document, JsonStruct
 from ..store.descriptions import Artifact, artifacts_in
 from ..store.errors import MlnbError
@@ -106,7 +107,7 @@ class CardTraining(JsonStruct, frozen=True, kw_only=True):
     key: str  # freshness key of the record that has it
     commit: str | None  # of git; None = not known
     is_dirty: bool  # whether files differed from that commit
-    parameters: Mapping[str, Any]  # by name
+    parameters: Mapping[str, Any]  # by name, without secrets
     days: LearntDays | None  # None = nothing says so
     data: tuple[CardData, ...]
 
@@ -124,7 +125,7 @@ def card_training(
         key=version.key,
         commit=version.commit,
         is_dirty=version.is_dirty,
-        parameters=version.parameters,
+        parameters=open_values(version.parameters),
         days=_days_of(store, version),
         data=tuple(_data_behind(store, version)),
     )

@@ -9,7 +9,7 @@ Nothing unread looks like a pass: parts that are missing are missing, with their
 __all__ = ['LARGEST_PLAIN', 'GATE_PARTS', 'small_value', 'GateReport', 'gate_report']
 
 # %% ../../nbs/history/230_gate_report.ipynb #0605b262
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from msgspec import field
@@ -95,6 +95,7 @@ class GateReport(JsonStruct, frozen=True, kw_only=True):
     slices: tuple[SliceFigure, ...] | None = None
     explanation: Explanation | None = None
     missing: dict[str, str] = field(default_factory=dict)  # why a part is not there
+    records: dict[str, Record] = field(default_factory=dict)  # that holds a part, by its name
 
 
 def _tuple_of_checks(plain: Any) -> tuple[GateCheck, ...]:
@@ -110,27 +111,28 @@ _FINDING_READERS: dict[str, Callable[[Any], Any]] = {
 GATE_PARTS = tuple(_FINDING_READERS)
 
 
-def _outputs_by_part(store: Store, records: Iterator[Record]) -> dict[str, tuple[Store, Artifact]]:
-    "Where the parts are kept, under whose name."
-    found: dict[str, tuple[Store, Artifact]] = {}
+def _record_by_part(records: Iterator[Record]) -> dict[str, Record]:
+    "The record that holds each part."
+    found: dict[str, Record] = {}
     for record in records:
         for name in _FINDING_READERS.keys() & record.outputs.keys():
-            found.setdefault(name, (under_name(store, record.pipeline, name), record.outputs[name]))
+            found.setdefault(name, record)
     return found
 
 
-def _findings_read(outputs: Mapping[str, tuple[Store, Artifact]]) -> GateReport:
+def _findings_read(store: Store, records: dict[str, Record]) -> GateReport:
     "Each part, or why it cannot be read."
     parts, missing = dict[str, Any](), dict[str, str]()
     for name, read in _FINDING_READERS.items():
-        if name not in outputs:
+        if name not in records:
             missing[name] = "not made: the gate saved none, or it is not in this store"
             continue
         try:
-            parts[name] = read(small_value(*outputs[name]))
+            own = under_name(store, records[name].pipeline, name)
+            parts[name] = read(small_value(own, records[name].outputs[name]))
         except MlnbError as error:
             missing[name] = f"cannot be read: {error}"
-    return GateReport(missing=missing, **parts)
+    return GateReport(missing=missing, records=records, **parts)
 
 
 def gate_report(
@@ -144,6 +146,6 @@ def gate_report(
             missing=dict.fromkeys(_FINDING_READERS, "not made: no gate has judged this version")
         )
     try:
-        return _findings_read(_outputs_by_part(store, _records_of_gate(store, said, pipeline)))
+        return _findings_read(store, _record_by_part(_records_of_gate(store, said, pipeline)))
     except MlnbError as error:
         return GateReport(missing=dict.fromkeys(_FINDING_READERS, f"cannot be read: {error}"))

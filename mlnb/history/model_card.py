@@ -7,20 +7,21 @@ What must be known before anything else are its *alarms*: a version that was rev
 
 # %% auto #0
 __all__ = ['ALARMS', 'NOT_JUDGED', 'Alarm', 'CardDecision', 'version_words', 'CardFairness', 'card_fairness', 'CardWord',
-           'EarlierVersion', 'drawn_lineage', 'CardInputs', 'inputs_told', 'ModelCard', 'card_alarms', 'CardAsked',
+           'EarlierVersion', 'drawn_lineage', 'CardInputs', 'inputs_told', 'ModelCard', 'CardAsked', 'card_alarms',
            'model_card']
 
 # %% ../../nbs/history/250_model_card.ipynb #f80f52a5
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import date
+from pathlib import Path
 from typing import NamedTuple
 
 from msgspec import field
 from msgspec.structs import replace
 
-from ..care.vouched import Keys, standing_at
+from ..care.vouched import Keys, SignatureStanding, record_standing, standing_at
 from .card_training import CardTraining, card_training
-from .champion import BY_EXCEPTION
+from .champion import BY_EXCEPTION, CHAMPION
 from .decisions import DECIDED
 from .gate_report import GateReport, gate_report
 from .lineage import OF_SOURCES, Lineage, lineage_of
@@ -36,10 +37,11 @@ from ..store.model_settings import ModelDeclaration
 from ..store.objects import Store, get, under_name
 from ..store.record import MadeWith
 from ..store.records import is_whole
+from ..store.refs import move_files
 from ..store.settings import Project
 from ..store.tombstones import ErasedError
 from ..store.version_statements import inputs_said, statement_place
-from ..store.versions import ModelVersion, version_place
+from ..store.versions import ModelVersion, alias_ref, version_place
 
 # %% ../../nbs/history/250_model_card.ipynb #9917cdfa
 class Alarm(JsonStruct, frozen=True):
@@ -104,12 +106,34 @@ def _gone_alarm(store: Store, version: ModelVersion) -> Iterator[Alarm]:
         )
 
 
-def _signature_alarm(store: Store, version: ModelVersion, keys: Keys) -> Iterator[Alarm]:
-    "That somebody signed a version whose word does not count."
-    path = store.root / version_place(version.model, version.number)
-    standing = standing_at(store, path, keys)
-    if not standing.is_vouched and standing.state != "unsigned":
-        yield Alarm("signature", f"nobody who is trusted here vouches for {version.written}: {standing}")
+def _signature_alarm(what: str, standing: SignatureStanding | None, keys: Keys) -> Iterator[Alarm]:
+    "That nobody whose word counts signed something, where words are signed."
+    if standing is None or standing.is_vouched or (standing.state == "unsigned" and not keys.trusted):
+        return
+    yield Alarm("signature", f"nobody who is trusted here vouches for {what}: {standing}")
+
+
+def _files_behind(
+    store: Store, version: ModelVersion, deciding: ModelEvent | None, is_champion: bool
+) -> Iterator[tuple[str, Path]]:
+    "What a card believes of a version, and the file that says so."
+    yield version.written, store.root / version_place(version.model, version.number)
+    if deciding is not None and deciding.said is not None:
+        yield f"the decision on {version.written}", store.root / statement_place(deciding.said)
+    if is_champion:
+        moves = move_files(store.root / "refs" / (alias_ref(version.declared.artifact, CHAMPION) or ""))
+        yield from ((f"{version.written} as champion", path) for path in moves[-1:])
+
+
+def _signature_alarms(
+    store: Store, files: Iterable[tuple[str, Path]], report: GateReport, keys: Keys
+) -> Iterator[Alarm]:
+    "That nobody vouches for files behind a version, or for what its gate found."
+    for what, path in files:
+        yield from _signature_alarm(what, standing_at(store, path, keys), keys)
+    for name, record in sorted(report.records.items()):
+        standing = record_standing(store, record, keys)
+        yield from _signature_alarm(f"`{name}` of the gate", standing, keys)
 
 
 def _review_alarm(declared: ModelDeclaration, today: date | None) -> Iterator[Alarm]:
@@ -366,21 +390,31 @@ def _card_status(aliases: tuple[str, ...], events: list[ModelEvent]) -> str:
     return named or ("former champion" if "champion" in kinds else "registered")
 
 
+class CardAsked(NamedTuple):
+    "What a card is made from besides store and project."
+
+    keys: Keys  # whose signatures count
+    inputs: CardInputs | None = None  # None = as far as they were written down
+    today: date | None = None  # None = the day that it is in UTC
+
+
 def card_alarms(
     store: Store,  # the project's own
     history: ModelHistory,  # of the model
     version: ModelVersion,  # that the card is of
-    keys: Keys,  # whose signatures count
-    today: date | None = None,  # None = the day that it is in UTC
+    report: GateReport,  # of the gate that decided
+    asked: CardAsked,  # whose word counts, and the day
 ) -> tuple[Alarm, ...]:  # the most urgent first
     "What must be known of a version before anything else."
     events = history.events_of(*_PEOPLE, *DECIDED).get(version.number, [])
-    deciding = _deciding(store, events, keys)
+    deciding = _deciding(store, events, asked.keys)
+    is_champion = history.aliases.get(CHAMPION) == version.digest
+    files = _files_behind(store, version, deciding, is_champion)
     found = [
-        *_revoked_alarm(version.written, events, history.aliases.get("champion") == version.digest),
-        *_review_alarm(history.declared, today),
+        *_revoked_alarm(version.written, events, is_champion),
+        *_review_alarm(history.declared, asked.today),
         *_gone_alarm(store, version),
-        *_signature_alarm(store, version, keys),
+        *_signature_alarms(store, files, report, asked.keys),
         *_decided_alarms(version.written, events, deciding),
         *_unjudged_alarm(version.written, history.declared, deciding),
         *_nobody_alarm(history),
@@ -391,14 +425,6 @@ def card_alarms(
 def _missing_parts(report: GateReport, **others: str) -> dict[str, str]:
     "Why parts are not there."
     return report.missing | {name: why for name, why in others.items() if why}
-
-
-class CardAsked(NamedTuple):
-    "What a card is made from besides store and project."
-
-    keys: Keys  # whose signatures count
-    inputs: CardInputs | None = None  # None = as far as they were written down
-    today: date | None = None  # None = the day that it is in UTC
 
 
 def model_card(
@@ -423,7 +449,7 @@ def model_card(
         type=version.output.type or version.output.codec,
         bytes=version.output.bytes,
         status=_card_status(aliases, events),
-        alarms=card_alarms(store, history, version, asked.keys, asked.today),
+        alarms=card_alarms(store, history, version, report, asked),
         aliases=aliases,
         champion=version_words(history, history.aliases.get("champion")),
         registered=_registered(version, signature),

@@ -91,21 +91,12 @@ def _ready_member(found: ModelMember, n_inputs: int, of_class: int) -> _ReadyMem
 # %% ../../nbs/models/320_attributions.ipynb #d2690949
 def _model_rows(found: UnwrappedModel, rows: Any) -> Any:
     "Rows as the model takes them, one or more."
-    given = rows.to_pandas() if hasattr(rows, "to_pandas") else rows
-    if found.names is not None and hasattr(given, "columns"):
-        absent = set(found.names).difference(given.columns)
-        given = given.rename(columns=lambda name: _as_kept(name, absent)) if absent else given
-    is_nameless = found.names is None and hasattr(given, "to_numpy")
-    chosen = chosen_rows(found, given.to_numpy() if is_nameless else given)
+    chosen = chosen_rows(found, rows.toarray() if hasattr(rows, "toarray") else rows)
+    if found.names is None and hasattr(chosen, "to_numpy"):
+        chosen = chosen.to_numpy()
     if not len(chosen):
         raise ExplanationError("there are no rows", "give one row or more")
     return chosen
-
-# %% ../../nbs/models/320_attributions.ipynb #e85a514a
-def _as_kept(name: Any, absent: set[str]) -> Any:
-    "A column's name, with `_` for blanks if that is what is asked for."
-    kept = str(name).replace(" ", "_")
-    return kept if kept in absent else name
 
 # %% ../../nbs/models/320_attributions.ipynb #f8df168d
 _SAME_SCORE = 1e-9  # largest difference of scores in double precision
@@ -233,7 +224,7 @@ class Explainer:
 
 # %% ../../nbs/models/320_attributions.ipynb #9eaafd05
 def _class_of(found: UnwrappedModel, of_class: Any) -> Any:
-    "The class that is explained: the second of two, or the one that is named."
+    "The class that is explained: the positive of two, or the one that is named."
     known = found.classes
     if of_class is None and found.positive is not None:
         return known[found.positive]
@@ -258,13 +249,16 @@ def _one_scale(members: list[_ReadyMember]) -> Scale:
 
 def explainer(
     model: Any,  # a fitted classifier
-    of_class: Any = None,  # a label; None: the second of two classes
+    of_class: Any = None,  # a label; None: the positive of two classes
     background: Any = None,  # rows, whose mean is a linear model's base
 ) -> Explainer:  # raises `ExplanationError`, `UsageError` for no classifier
     "Make a model ready to be explained."
     found = unwrapped(model)
     label = _class_of(found, of_class)
     place, n_inputs = found.classes.index(label), found.n_inputs
+    if not all(one.weight >= 0 for one in found.members):
+        said = "a vote with a weight below 0, or with one that is no number, is no mean"
+        raise ExplanationError(said, "fit it with weights of 0 and more")
     members = [_ready_member(one, n_inputs, place) for one in found.members if one.weight]
     if background is not None:
         rows = _model_rows(found, background)

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .fast import scorer, uncompared_scorer
+from .hard_rows import drawn_between
 from .input_schema import rows_learnt
-from .scoring import Scorer
+from .scoring import EDGE, Scorer
 from .unwrapped import unwrapped
 from ..store.artifacts import get_value
 from ..store.derived_objects import FastWay, compared_with, keep_derived, kept_derived
@@ -43,7 +44,7 @@ def _schema_values(column: InputColumn, rng: Any) -> Any:
         return rng.choice(np.array(column.levels, dtype=object), _N_DRAWN)
     if column.low is None or column.high is None:
         return None
-    values = rng.uniform(column.low, column.high, _N_DRAWN)
+    values = drawn_between(column.low, column.high, _N_DRAWN, rng)
     return values.round() if "int" in column.type.lower() else values
 
 
@@ -100,10 +101,11 @@ def _found_out(found: Scorer, digest: str) -> FastWay:
 
 
 def _as_before(made: Scorer, way: FastWay) -> Scorer | None:
-    "A scorer as it was found out before; None when it is of other trees."
+    "A scorer as it was found out before; None when it is of other trees, or not equal."
     if way.how == "scikit-learn":
         return made._replace(members=(), how=way.how, why=way.why, largest_difference=way.largest_difference)
-    if not made.members or _tree_digests(made) != way.trees:
+    is_equal = way.largest_difference is not None and 0 <= way.largest_difference <= EDGE
+    if not is_equal or not made.members or _tree_digests(made) != way.trees:
         return None
     return made._replace(largest_difference=way.largest_difference)
 

@@ -142,9 +142,11 @@ def _of_descent(estimator: Any, of_class: int) -> MemberExplainer:
 def _of_lightgbm(estimator: Any, of_class: int) -> MemberExplainer:
     "By LightGBM's own contributions."
     booster, objective = estimator.booster_, estimator.objective_
-    if objective not in ("binary", "multiclass") or "is_linear=1" in booster.model_to_string():
-        said = "LightGBM divides neither linear trees nor what other objectives say"
-        raise ExplanationError(said, "train it for `binary` or `multiclass`, with `linear_tree=False`")
+    lines = booster.model_to_string().splitlines()
+    if objective not in ("binary", "multiclass") or "is_linear=1" in lines or "average_output" in lines:
+        said = "LightGBM divides neither linear trees, nor means of trees, nor what other objectives say"
+        mend = 'train it for `binary` or `multiclass`, with `linear_tree=False` and `boosting_type="gbdt"`'
+        raise ExplanationError(said, mend)
     is_two = objective == "binary"
     factor = float(estimator.get_params().get("sigmoid") or 1) * (2 * of_class - 1) if is_two else 1.0
 

@@ -14,6 +14,7 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from .hard_rows import drawn_between
 from .mlflow_folders import MadeFrom, positive_place
 from ..store.border import JsonStruct
 from ..store.errors import UsageError
@@ -71,8 +72,10 @@ def _drawn_column(column: InputColumn, splits: Sequence[float], rng: "np.random.
     import numpy as np
 
     low, high = column.low or 0.0, 1.0 if column.high is None else column.high
-    values = rng.uniform(low, high, _N_ROWS)
-    values[: _N_ROWS // 2] = np.round(values[: _N_ROWS // 2], 2)
+    values = drawn_between(low, high, _N_ROWS, rng)
+    with np.errstate(over="ignore"):  # numbers so large have no cents
+        cents = np.round(values[: _N_ROWS // 2], 2)
+    values[: _N_ROWS // 2] = np.where(np.isfinite(cents), cents, values[: _N_ROWS // 2])
     values[:2] = low, high
     if len(splits):
         values[-_N_ROWS // 4 :] = rng.choice(np.asarray(splits), len(values[-_N_ROWS // 4 :]))

@@ -33,8 +33,10 @@ class UnwrappedModel(NamedTuple):
 
     @property
     def positive(self) -> int | None:
-        "Place of the positive class among two; None for any other number of classes."
-        return 1 if len(self.classes) == 2 else None
+        "Place of the positive class among two: 1 if it is one of them, else the second; None for others."
+        if len(self.classes) != 2:
+            return None
+        return self.classes.index(1) if 1 in self.classes else 1
 
 # %% ../../nbs/models/220_unwrapped.ipynb #3a5b57d3
 _Found = Iterator[ModelMember]
@@ -55,6 +57,8 @@ def _of_vote(model: Any, before: _Before, weight: float) -> _Found:
         raise UsageError("a hard vote has no probabilities", mend)
     given = model.weights if model.weights is not None else [1.0] * len(model.estimators)
     weights = [float(w) for w, (_, one) in zip(given, model.estimators, strict=True) if one != "drop"]
+    if not sum(weights):
+        raise UsageError("the weights of a vote add up to 0", "fit it with weights above 0")
     for one, own in zip(model.estimators_, weights, strict=True):
         yield from _members(one, before, weight * own / sum(weights))
 

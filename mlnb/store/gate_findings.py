@@ -32,6 +32,12 @@ class SliceFigure(Document, frozen=True, kw_only=True):
     low: Number | None = None  # lower end of what it may be
     high: Number | None = None  # upper end of what it may be
 
+    def __post_init__(self) -> None:
+        if self.n_positive > self.n_rows:
+            raise ValueError(f"of {self.n_rows} rows {self.n_positive} are positive")
+        if self.low is not None and self.high is not None and self.low > self.high:
+            raise ValueError(f"what it may be reaches from {self.low} to {self.high}")
+
 # %% ../../nbs/store/780_gate_findings.ipynb #26ba6b4e
 class InputImportance(Document, frozen=True, kw_only=True):
     "How much is lost without an input."
@@ -94,7 +100,7 @@ def read_slices(
     plain: Any,  # what a gate saved as `slices`
 ) -> tuple[SliceFigure, ...]:  # raises `UsageError` for what is none
     "Read the slices of a gate."
-    _refuse_many(SLICES, len(plain) if isinstance(plain, list) else 0)
+    _refuse_many(SLICES, len(plain) if isinstance(plain, list | tuple) else 0)
     found: tuple[SliceFigure, ...] = _read_finding(SLICES, plain, tuple[SliceFigure, ...])
     return found
 

@@ -56,6 +56,14 @@ def _taken(out: Path) -> UsageError:
     return UsageError(said, "move it away, or write to another folder")
 
 
+def _refuse_below_file(out: Path) -> None:
+    "Stop at a name below something that is no folder."
+    there = next(above for above in out.absolute().parents if os.path.lexists(above))
+    if not there.is_dir():
+        said = f"{there} is no folder, and {out.name} would be written into it"
+        raise UsageError(said, "choose another place")
+
+
 def _give_folder(made: Path, out: Path) -> None:
     "Give a folder its final name; raises `UsageError` when that is taken."
     try:
@@ -75,6 +83,7 @@ def write_folder(
         return False
     if out.is_symlink() or (out.exists() and (not out.is_dir() or any(out.iterdir()))):
         raise _taken(out)
+    _refuse_below_file(out)
     made = make_folder(out.parent) / temporary_name()
     try:
         make_folder(made)

@@ -82,7 +82,7 @@ def card_files(
     "Which files a card is written to."
     if form is not None and form not in CARD_FORMS:
         raise UsageError(f"there is no form `{form}` of a card", did_you_mean(form, list(CARD_FORMS)))
-    if out.endswith(("/", os.sep)) or Path(out).is_dir():
+    if out.endswith(("/", os.sep)) or os.path.isdir(out):
         wanted = [form] if form else sorted(CARD_FORMS)
         return {Path(out) / f"{name}{CARD_FORMS[one].suffix}": one for one in wanted}
     return {Path(out): form or _form_by_ending(out)}

@@ -9,6 +9,7 @@ A page is written only where one is asked for, under a name that a browser opens
 __all__ = ['Page', 'code_of_check', 'require_page', 'write_page']
 
 # %% ../../nbs/terminal/280_check_answers.ipynb #fb0531d7
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -37,7 +38,7 @@ def require_page(
         return
     if Path(out).suffix.lower() not in (".html", ".htm"):
         raise UsageError(f"`--out {out}` names no page", "give a file that ends in .html")
-    if Path(out).is_dir() or Path(out).is_fifo():
+    if os.path.exists(out) and not os.path.isfile(out):
         raise UsageError(f"`--out {out}` is there, and no file", "give another name that ends in .html")
 
 

@@ -362,12 +362,22 @@ def _is_elsewhere(error: Exception, place: str) -> bool:
     return os.path.commonpath([said, named]) not in (said, named)
 
 
+def _refuse_device(place: str) -> None:
+    "Stop at a pipe or a device, in whose place a file would be put, `/dev/null` among them."
+    from mlnb.store.url import shown_url
+
+    if os.path.exists(place) and not os.path.isfile(place) and not os.path.isdir(place):
+        said = f"{shown_url(place)[:80]} is there, and neither a file nor a folder"
+        raise UsageError(said, "choose another place")
+
+
 @contextmanager
 def writing(
     place: str,  # file or folder that the user named
     mend: str = "choose another place",  # what to do where nothing can be written
 ) -> Iterator[None]:  # raises `UsageError`, or `StoreError` for a full disk
     "Say of a place that the user chose that it cannot be written; of any other its own error says so."
+    _refuse_device(place)
     try:
         yield
     except (OSError, StoreError) as error:
