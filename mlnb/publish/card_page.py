@@ -113,14 +113,15 @@ scope="col">Why</th></tr>\
 {% if c.interval %}<span class="soft small">{{ c.interval }}</span>{% endif %}</td>\
 <td data-label="Limit">{{ c.limit }}</td><td class="long" dir="auto">{{ c.reason | sentence }}</td></tr>
 {% endfor %}</tbody>{{ close() }}
-<p class="soft small">Below a figure stands the interval in which the truth lies.</p>\
+<p class="soft small">Below a figure stands the interval in which the truth lies, but for the rate of error \
+that the pages of the gate state.</p>\
 {% elif d %}{{ lacking("checks: " ~ missing.checks) if missing.checks else lacking("the gate made no \
 check") }}{% endif %}"""
 )
 CARD_FIGURES = (
     _TABLE
     + """<p class="soft small">Measured by the run that made the version, not by the gate; below a figure \
-stands the interval in which the truth lies.</p>{{ tiles }}
+stands the interval in which the truth lies, as the page of that run has it.</p>{{ tiles }}
 {% if not tiles and not others %}<p class="soft">– its run reported no figure</p>{% endif %}
 {% if others %}<details><summary>{{ n_others }} without an interval</summary>{{ open("Other figures", "") \
 }}<tbody>
