@@ -147,6 +147,8 @@ def _words_filled(words: str, text: FeatureText, value: Any, usual: Any) -> str 
             "usual": spoken_value(usual, text.unit),
             "times": spoken_value(number / float(usual), "times"),
         }
+    if said.get("times") == "1":
+        words = words.replace("{times} times", "about")
     return words.format_map(said) if said.keys() >= set(_holes_of_text(words)) else None
 
 
