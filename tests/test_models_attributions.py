@@ -2,6 +2,7 @@
 is not explained says what can be done instead."""
 
 import os
+import signal
 from concurrent.futures import ThreadPoolExecutor
 
 import lightgbm
@@ -44,6 +45,7 @@ from sklearn.tree import DecisionTreeClassifier, ExtraTreeClassifier
 from threadpoolctl import threadpool_limits
 
 from mlnb.models.attributions import Attributions, explainer
+from mlnb.models.fast import scorer
 from mlnb.models.training import InputError
 from mlnb.models.tree_text import ExplanationError
 
@@ -590,3 +592,14 @@ def test_what_is_no_mean_and_no_sum_is_refused_and_the_mend_works():
             explainer(model)
         again = model.set_params(**mended).fit(rows, labels)
         assert np.isfinite(explainer(again).explain(rows[:3]).gap).all()
+
+
+def test_a_fork_scores_and_explains_though_its_parent_used_all_threads():
+    rows = np.random.default_rng(0).normal(size=(80, 2))
+    model = HistGradientBoostingClassifier(max_iter=2).fit(rows, rows[:, 0] > 0)
+    found, why, expected = scorer(model, rows), explainer(model), model.predict_proba(rows)[:, 1]
+    child = os.fork()
+    if not child:
+        signal.alarm(20)
+        os._exit(not (len(why.explain(rows).base) == 80 and np.array_equal(found.score(rows), expected)))
+    assert os.waitpid(child, 0)[1] == 0

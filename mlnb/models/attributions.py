@@ -17,7 +17,7 @@ import numpy as np
 from .column_origins import column_origins
 from .columnwise import column_step
 from .member_attributions import Divided, MemberExplainer, Scale, member_explainer
-from .scoring import chosen_rows
+from .scoring import chosen_rows, threads_left
 from .tree_text import ExplanationError
 from .unwrapped import ModelMember, UnwrappedModel, unwrapped
 
@@ -206,7 +206,8 @@ class Explainer:
     def _own_scores(self, given: Any) -> np.ndarray:
         "What the model itself says, by scikit-learn."
         place = self._found.classes.index(self.of_class)
-        return np.asarray(self.model.predict_proba(given.copy()), dtype=float)[:, place]
+        with threads_left():
+            return np.asarray(self.model.predict_proba(given.copy()), dtype=float)[:, place]
 
     def _told(self, said: list[np.ndarray]) -> np.ndarray:
         "The score that follows from what the members say."

@@ -7,11 +7,12 @@ The two ways may differ in the last bits, and these decide nothing: [alerts](060
 
 # %% auto #0
 __all__ = ['FEW_ROWS', 'EDGE', 'chosen_rows', 'n_rows_in', 'FastMember', 'OtherWay', 'fast_member', 'Scorer', 'on_edge',
-           'one_thread']
+           'threads_left', 'one_thread']
 
 # %% ../../nbs/models/250_scoring.ipynb #7cf76cd8
+import os
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from .alerts import DECISION_DIGITS
@@ -227,7 +228,7 @@ class Scorer(NamedTuple):
         "What `predict_proba` says."
         from joblib import parallel_config
 
-        with parallel_config(backend="threading", n_jobs=1):
+        with threads_left(), parallel_config(backend="threading", n_jobs=1):
             return self.model.predict_proba(chosen_rows(self.apart, rows))
 
     def fast_probabilities(
@@ -278,6 +279,15 @@ def on_edge(
 
     digits = scores * 10.0**DECISION_DIGITS
     return np.abs(digits - np.floor(digits) - 0.5) <= 2 * EDGE * 10.0**DECISION_DIGITS
+
+
+_FORKS: list[int] = []  # that this process came out of
+os.register_at_fork(after_in_child=lambda: _FORKS.append(os.getpid()))
+
+
+def threads_left() -> Any:  # a context manager
+    "Let OpenMP use a single thread after a fork, where its others are gone and would be waited for."
+    return one_thread() if _FORKS else nullcontext()
 
 
 def one_thread() -> Any:  # a context manager
