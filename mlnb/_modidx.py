@@ -2026,8 +2026,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                     'mlnb/history/model_card.py'),
                                          'mlnb.history.model_card._gone_alarm': ( 'history/model_card.html#_gone_alarm',
                                                                                   'mlnb/history/model_card.py'),
-                                         'mlnb.history.model_card._missing_parts': ( 'history/model_card.html#_missing_parts',
-                                                                                     'mlnb/history/model_card.py'),
                                          'mlnb.history.model_card._nobody_alarm': ( 'history/model_card.html#_nobody_alarm',
                                                                                     'mlnb/history/model_card.py'),
                                          'mlnb.history.model_card._registered': ( 'history/model_card.html#_registered',

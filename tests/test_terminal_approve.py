@@ -226,7 +226,7 @@ def test_mend_of_a_wrong_command_names_the_help_of_that_very_verb(people, words)
     assert len(asked.split()) == 2 - (words[0] == "approve")
 
 
-def test_champion_that_is_revoked_stays_and_whoever_revokes_it_is_told_what_works(people):
+def test_champion_that_is_revoked_stays_and_whoever_revokes_it_is_told(people):
     anna = people[0]
     for digit in "ab":
         version = anna.register(digit)

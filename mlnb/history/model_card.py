@@ -422,11 +422,6 @@ def card_alarms(
     return tuple(sorted(found, key=lambda one: ALARMS.index(one.kind)))
 
 
-def _missing_parts(report: GateReport, **others: str) -> dict[str, str]:
-    "Why parts are not there."
-    return report.missing | {name: why for name, why in others.items() if why}
-
-
 def model_card(
     store: Store,  # the project's own
     project: Project,  # whose model it is
@@ -442,6 +437,7 @@ def model_card(
     lineage, why_no_lineage = _card_lineage(store, project, version)
     aliases = tuple(alias for alias, digest in history.aliases.items() if digest == version.digest)
     signature = history.signatures.get(version.number, "")
+    untold = {"words": words.why_not, "inputs": inputs.why_not, "lineage": why_no_lineage}
     return ModelCard(
         model=version.model,
         version=version.number,
@@ -469,7 +465,7 @@ def model_card(
         earlier=_earlier(history, version.number),
         environment=version.environment,
         lineage=lineage,
-        missing=_missing_parts(report, words=words.why_not, inputs=inputs.why_not, lineage=why_no_lineage),
+        missing=report.missing | {name: why for name, why in untold.items() if why},
         damaged=tuple(history.damaged),
         n_events=max(1, len(events)),
     )
