@@ -245,7 +245,7 @@ def test_scored_window_follows_the_stream(value):
 
 def test_nothing_is_scored_before_the_gate_let_a_model_into_production(demo_project):
     said = demo_project.unpromoted
-    assert said.code == 2 and "`mlnb promote fraud`" in said.stderr
+    assert said.code == 2 and "`mlnb promote fraud --profile ci`" in said.stderr
     promoted = demo_project.promotion.json
     assert (promoted["state"], promoted["version"], promoted["against"]) == ("promoted", 1, None)
     assert promoted["digest"] == demo_project.runs["fraud"].stage("train")["outputs"]["model"]
