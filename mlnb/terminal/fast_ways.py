@@ -49,9 +49,11 @@ def fast_notes(
     store: "Store",  # with the model
     version: "ModelVersion",  # that is champion now
 ) -> tuple[str, ...]:  # what went wrong, for people; raises nothing
-    "Have a version compared, so that the first score does not wait for it."
+    "Have a version compared, once, so that the first score does not wait for it."
     from mlnb.models.fast_versions import fast_of_version
 
+    if known_fast_way(store, version) is not None:
+        return ()
     try:
         return fast_of_version(store, version, project.trusted_types).notes
     except UsageError:
